@@ -1,0 +1,1 @@
+"""The language on the wire: facts, their attributes, topics, roles. Imports nothing of ours but itself."""
