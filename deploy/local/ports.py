@@ -1,0 +1,53 @@
+"""Free ports, picked once and kept: an address stays valid when its server is killed and restarted.
+
+Ports lie below the range from which the kernel takes the near end of outgoing connections. From
+inside that range, a client could sit on the port of a server that is just being restarted.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from pathlib import Path
+
+from .places import write_privately
+
+HOST = "127.0.0.1"
+LOWEST, HIGHEST = 15_000, 32_000
+TRIES = 200
+
+
+class Ports:
+    """The ports of one stack by the name of what listens there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._picked: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    def keep_or_pick(self, name: str) -> int:
+        """The port this name had, if nothing else listens there now; otherwise a new one."""
+        if name in self._picked and is_free(self._picked[name]):
+            return self._picked[name]
+        return self.pick(name)
+
+    def pick(self, name: str) -> int:
+        """A new port for this name, written down."""
+        # Random, not counted up: stacks that start at the same moment must not meet.
+        for candidate in random.sample(range(LOWEST, HIGHEST), TRIES):
+            if candidate not in self._picked.values() and is_free(candidate):
+                self._picked[name] = candidate
+                write_privately(self._path, json.dumps(self._picked, indent=1) + "\n")
+                return candidate
+        raise RuntimeError(f"no free port among {TRIES} tried between {LOWEST} and {HIGHEST}")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # A server may bind where connections of its predecessor still linger, so may this.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True

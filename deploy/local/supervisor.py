@@ -1,0 +1,277 @@
+"""The process that starts all others of a stack, watches them, and ends them.
+
+It is the only parent: whoever asks for a stack talks to it, and the kernel kills its children when
+it is killed itself. One supervisor per state folder, by a lock that the kernel releases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any
+
+from . import health, kafka, postgres
+from .control import Answer, Say, listen
+from .places import Places, write_privately
+from .ports import HOST, Ports, is_free
+from .processes import Identity, Program, Record, last_lines, records, spawn
+
+SUPERVISOR = "supervisor"
+TOKEN = "supervisor"  # noqa: S105  The name of a file.
+LOG_LIMIT = 16 << 20  # Bytes; one older file of the same size is kept.
+LOOK_AGAIN_S = 0.03  # Between two questions after a server's health.
+HOUSEKEEPING_S = 0.25  # How soon an owner's death is seen.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0  # Before a process that ended is started again.
+SETTLED_S = 10.0  # One that ran this long had not failed to start.
+FOLDER_TAKEN = 3  # Exit code: another supervisor has this state folder.
+PORT_TRIES = 3  # Another program may take a port between our look and our server's.
+
+Prepare = Callable[[Places, Ports, Say], Awaitable[Program]]
+PARTS: Mapping[str, Prepare] = {
+    "kafka": kafka.prepare,
+    "postgres": postgres.prepare,
+}
+
+
+@dataclass
+class Kept:
+    """A program that is kept running, and the task that does so."""
+
+    program: Program
+    wanted: bool = True
+    starts: int = 0
+    exit_code: int | None = None
+    process: asyncio.subprocess.Process | None = None
+    task: asyncio.Task[None] | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+
+class Supervisor:
+    """Everything one stack runs. Used from one thread: that is what its children are tied to."""
+
+    def __init__(self, places: Places, owner: Identity | None) -> None:
+        self._places = places
+        self._ports = Ports(places.ports)
+        self._owner = owner
+        self._kept: dict[str, Kept] = {}
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until told to stop by a signal, by a request, or by the death of the owner."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        end_leftovers(self._places)
+        token = secrets.token_hex(16)
+        write_privately(self._places.secrets / TOKEN, token)
+        server = await listen(token, self.answer)
+        me = Identity.of(os.getpid())
+        assert me is not None
+        Record(SUPERVISOR, me, HOST, server.sockets[0].getsockname()[1]).write(self._places.run)
+        try:
+            while not self._stop.is_set() and (self._owner is None or self._owner.runs):
+                shorten_logs(self._places.log)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), HOUSEKEEPING_S)
+        finally:
+            server.close()
+            await self.end_all()
+            (self._places.run / f"{SUPERVISOR}.json").unlink(missing_ok=True)
+
+    async def answer(self, request: Mapping[str, Any], say: Say) -> Answer:
+        """One request. Each raises RuntimeError with a sentence when it cannot be met."""
+        answer: Answer = {}
+        match request["do"]:
+            case "parts":
+                await self.start_parts(request["names"], say)
+            case "port":
+                answer["port"] = self._ports.keep_or_pick(request["name"])
+            case "start":
+                await self.start(Program.from_json(request["program"]))
+            case "resume":
+                await self.start(self.named(request["name"]).program)
+            case "await":
+                await self.until_healthy(self.named(request["name"]), endings_allowed=True)
+            case "hold":
+                await self.hold(request["name"], request["signal"])
+            case "status":
+                answer = {name: describe(kept) for name, kept in self._kept.items()}
+            case other:
+                raise RuntimeError(f"the supervisor does not know how to {other!r}")
+        return answer
+
+    async def start_parts(self, names: list[str], say: Say) -> None:
+        """Start parts side by side, each prepared first. All are up, or it raises."""
+        wanted = [name for name in names if name not in self._kept or not self._kept[name].runs]
+        outcomes = await asyncio.gather(*(self.start_part(name, say) for name in wanted), return_exceptions=True)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if len(failed) > 1:
+            raise RuntimeError("\n".join(str(failure) for failure in failed))
+        if failed:
+            raise failed[0]
+
+    async def start_part(self, name: str, say: Say) -> None:
+        began = time.monotonic()
+        for remaining in reversed(range(PORT_TRIES)):
+            program = await PARTS[name](self._places, self._ports, say)
+            try:
+                await self.start(replace(program, name=name))
+            except RuntimeError:
+                if not remaining or is_free(program.port):
+                    raise
+                self._ports.pick(name)
+            else:
+                break
+        say(f"{name}: up on port {program.port} after {time.monotonic() - began:.1f} s")
+
+    async def start(self, program: Program) -> None:
+        """Start a program and wait until it is healthy. A running one of that name is left."""
+        kept = self._kept.get(program.name)
+        if kept and kept.runs and kept.wanted:
+            if kept.program != program:
+                raise RuntimeError(f"{program.name} runs already, started differently; stop it")
+            return
+        kept = self._kept[program.name] = Kept(program, starts=kept.starts if kept else 0)
+        kept.task = asyncio.create_task(self.keep(kept))
+        try:
+            await self.until_healthy(kept)
+        except RuntimeError:
+            await self.hold(program.name, signal.SIGKILL)
+            raise
+
+    async def hold(self, name: str, number: int) -> None:
+        """End a program by the signal given, and do not start it again until asked to."""
+        kept = self.named(name)
+        kept.wanted = False
+        kept.ended.set()
+        await end(kept, number)
+        if kept.task:
+            await kept.task
+
+    def named(self, name: str) -> Kept:
+        if name not in self._kept:
+            raise RuntimeError(f"nothing named {name!r} was started here")
+        return self._kept[name]
+
+    async def keep(self, kept: Kept) -> None:
+        """Run a program, again and again while it is wanted and meant to be restarted."""
+        program = kept.program
+        pause_s = FIRST_PAUSE_S
+        log = self._places.log / f"{program.name}.log"
+        while kept.wanted:
+            began = time.monotonic()
+            kept.process = await spawn(program, log)
+            kept.starts += 1
+            kept.exit_code = None
+            identity = Identity.of(kept.process.pid)
+            if identity:  # None: it ended at once.
+                Record(program.name, identity, program.host, program.port).write(self._places.run)
+            kept.exit_code = await kept.process.wait()
+            (self._places.run / f"{program.name}.json").unlink(missing_ok=True)
+            if not program.restart:
+                return
+            settled = time.monotonic() - began > SETTLED_S
+            pause_s = FIRST_PAUSE_S if settled else min(pause_s * 2, LONGEST_PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(kept.ended.wait(), pause_s)
+
+    async def until_healthy(self, kept: Kept, endings_allowed: bool = False) -> None:
+        """Bounded. An ending is a failure at a first start, and expected of one just killed."""
+        program = kept.program
+        log = self._places.log / f"{program.name}.log"
+        until = time.monotonic() + program.healthy_within_s
+        reason = "it was not asked"
+        while time.monotonic() < until:
+            if kept.task and kept.task.done():
+                kept.task.result()  # It could not even be spawned.
+            if kept.exit_code is not None and not endings_allowed:
+                raise RuntimeError(f"{program.name} ended with {kept.exit_code} at its start:\n{last_lines(log)}")
+            if kept.runs:
+                try:
+                    if program.health:
+                        await health.ask(program.health)
+                    return
+                except health.NotYet as not_yet:
+                    reason = str(not_yet)
+            await asyncio.sleep(LOOK_AGAIN_S)
+        raise RuntimeError(
+            f"{program.name} is not healthy after {program.healthy_within_s:.0f} s ({reason}):\n" + last_lines(log)
+        )
+
+    async def end_all(self) -> None:
+        """Houses first: they still talk to the parts while they finish."""
+        houses = [name for name in self._kept if name not in PARTS]
+        parts = [name for name in self._kept if name in PARTS]
+        for names in (houses, parts):
+            await asyncio.gather(*(self.hold(name, self._kept[name].program.stop_signal) for name in names))
+
+
+async def end(kept: Kept, number: int) -> None:
+    """By the signal given, then, after a bound, by SIGKILL for its whole process group."""
+    process = kept.process
+    if process is None or process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(number)
+        process.send_signal(signal.SIGCONT)  # A stopped one would not notice.
+    try:
+        await asyncio.wait_for(process.wait(), kept.program.stops_within_s)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def describe(kept: Kept) -> dict[str, Any]:
+    return {
+        "runs": kept.runs,
+        "wanted": kept.wanted,
+        "pid": kept.process.pid if kept.process and kept.runs else None,
+        "host": kept.program.host,
+        "port": kept.program.port,
+        "starts": kept.starts,
+        "exit_code": kept.exit_code,
+    }
+
+
+def end_leftovers(places: Places) -> None:
+    """Kill what an earlier supervisor of this folder wrote down and could not end."""
+    for record in records(places.run):
+        if record.identity.pid != os.getpid():
+            record.identity.kill()
+        (places.run / f"{record.name}.json").unlink(missing_ok=True)
+
+
+def shorten_logs(folder: Path) -> None:
+    """Move what a log holds into NAME.log.1 once it is too long. Its writers append, and go on."""
+    for log in folder.glob("*.log"):
+        if log.stat().st_size > LOG_LIMIT:
+            shutil.copyfile(log, log.with_name(log.name + ".1"))
+            os.truncate(log, 0)
+
+
+def run(places: Places, owner: Identity | None) -> int:
+    """The supervisor's whole life; answers its exit code."""
+    places.create()
+    lock = os.open(places.run / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        print(f"another supervisor has {places.state}", file=sys.stderr)
+        return FOLDER_TAKEN
+    asyncio.run(Supervisor(places, owner).run())
+    return 0
