@@ -25,6 +25,9 @@ class Ports:
         self._path = path
         self._picked: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
 
+    def picked(self, name: str) -> int:
+        return self._picked[name]
+
     def keep_or_pick(self, name: str) -> int:
         """The port this name had, if nothing else listens there now; otherwise a new one."""
         if name in self._picked and is_free(self._picked[name]):

@@ -18,8 +18,9 @@ from typing import Any
 
 from .control import Answer, Refused, Say, request
 from .jars import fetch
+from .own_parts import SMTP_PORT, issuer_secret
 from .places import CHECKOUT, DEFAULT_STATE, SHARED_JARS, Places
-from .ports import HOST
+from .ports import HOST, Ports
 from .postgres import address as postgres_address
 from .processes import Identity, Program, Record, last_lines, records
 from .supervisor import FOLDER_TAKEN, PARTS, SUPERVISOR, TOKEN
@@ -114,6 +115,15 @@ class Stack:
             environment["KAFKA_BOOTSTRAP_SERVERS"] = f"{HOST}:{ports['kafka']}"
         if "postgres" in ports:
             environment["DATABASE_URL"] = postgres_address(self.places, ports["postgres"])
+        if "issuer" in ports:
+            issuer = f"http://{HOST}:{ports['issuer']}"
+            environment["TANDEM_ISSUER"] = issuer
+            environment["TANDEM_JWKS_URL"] = f"{issuer}/jwks.json"
+            environment["TANDEM_CLIENT_SECRET"] = issuer_secret(self.places)
+        if "mailbox" in ports:
+            environment["TANDEM_SMTP_HOST"] = HOST
+            environment["TANDEM_SMTP_PORT"] = str(Ports(self.places.ports).picked(SMTP_PORT))
+            environment["TANDEM_MAILBOX_URL"] = f"http://{HOST}:{ports['mailbox']}"
         return Addresses(environment)
 
     def port_for(self, name: str) -> int:

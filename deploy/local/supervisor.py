@@ -20,7 +20,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
-from . import health, kafka, postgres
+from . import health, kafka, own_parts, postgres
 from .control import Answer, Say, listen
 from .places import Places, write_privately
 from .ports import HOST, Ports, is_free
@@ -40,6 +40,8 @@ Prepare = Callable[[Places, Ports, Say], Awaitable[Program]]
 PARTS: Mapping[str, Prepare] = {
     "kafka": kafka.prepare,
     "postgres": postgres.prepare,
+    "issuer": own_parts.prepare_issuer,
+    "mailbox": own_parts.prepare_mailbox,
 }
 
 
