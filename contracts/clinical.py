@@ -90,4 +90,14 @@ class RiskFlagNoted(Value):
     open: bool
 
 
-Noted = Annotated[BirthDateNoted | AllergyNoted | ConditionNoted | RiskFlagNoted, Field(discriminator="what")]
+class TimeZoneNoted(Value):
+    """Where the patient lives, by the IANA name of the time zone, and which clinic cares for them."""
+
+    what: Literal["time_zone"] = "time_zone"
+    time_zone: Code
+    clinic: Code
+
+
+Noted = Annotated[
+    BirthDateNoted | TimeZoneNoted | AllergyNoted | ConditionNoted | RiskFlagNoted, Field(discriminator="what")
+]

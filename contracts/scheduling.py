@@ -1,7 +1,7 @@
 """Facts published by the scheduling service: what is owed to a patient, by when, and what answered it."""
 
 from datetime import date, datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -27,11 +27,34 @@ Kind = Literal[
 ]
 
 
+class OrderNoted(Value):
+    """A medication order was put in force, changed or ended; `classes` are its drug's, as prescribing gave them."""
+
+    what: Literal["order"] = "order"
+    order_id: UUID
+    classes: tuple[Code, ...]
+    change: Literal["started", "raised", "lowered", "rescheduled", "ended"]
+
+
+class ReviewNoted(Value):
+    """The medicines were reviewed with the patient: which orders, in which form, and whether risk was asked."""
+
+    what: Literal["review"] = "review"
+    review_id: UUID
+    contact: Literal["in_person", "video", "telephone"]
+    orders: tuple[UUID, ...]
+    risk_asked: bool
+    risk_clinically_important: bool | None = None  # None when risk was not asked.
+
+
 class PatientNoted(Fact):
-    """Scheduling took note of what patients or therapy recorded, so that its rules can stand on it."""
+    """Scheduling took note of what another house recorded, so that its rules can stand on it.
+
+    It is caused by that house's fact, and happened when that happened.
+    """
 
     TYPE: ClassVar[str] = "scheduling.patient-noted.v1"
-    noted: Noted
+    noted: Annotated[Noted | OrderNoted | ReviewNoted, Field(discriminator="what")]
 
 
 class FollowUpPlanned(Fact):
