@@ -46,7 +46,7 @@ def carry_out(asked: argparse.Namespace) -> int:
             owner = Identity.of(asked.owner) if asked.owner else None
             if asked.owner and owner is None:
                 return 0  # Who wanted it has gone already.
-            return supervisor.run(Places(asked.state, asked.jars), owner)
+            return supervisor.run(Places(asked.state, asked.jars), owner, asked.discard)
     return 0
 
 
@@ -56,6 +56,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="state folder")
     parser.add_argument("--jars", type=Path, default=SHARED_JARS, help="folder of Kafka's jars")
     parser.add_argument("--owner", type=int, help="supervise until this process ends")
+    parser.add_argument("--discard", action="store_true", help="remove the state folder at the end")
     return parser.parse_args()
 
 

@@ -71,16 +71,18 @@ JAVA_OPTIONS = (
     # Java 25 warns of each use by the compression libraries otherwise.
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
-    "-Djava.awt.headless=true",
+    # Otherwise Java leaves a file for each process in the machine's folder for such.
+    "-XX:-UsePerfData",
 )
 LOGGING = Path(__file__).with_name("log4j2.properties")
 
 
-def java(jars: Path, main_class: str) -> list[str]:
+def java(jars: Path, folder: Path, main_class: str) -> list[str]:
     """The command that runs a class of Kafka. Every jar is compared with the committed list."""
     return [
         str(JAVA),
         *JAVA_OPTIONS,
+        f"-Djava.io.tmpdir={folder / 'tmp'}",
         f"-Dlog4j2.configurationFile={LOGGING}",
         "-cp",
         class_path(jars),
@@ -95,6 +97,9 @@ async def prepare(places: Places, ports: Ports, progress: Callable[[str], None])
     formatted = folder / "formatted"
     settings = folder / "server.properties"
     folder.mkdir(exist_ok=True)
+    # Compression libraries unpack themselves there; a killed Kafka leaves them behind.
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    (folder / "tmp").mkdir()
     port = ports.keep_or_pick("kafka")
     settings.write_text(
         SETTINGS.format(
@@ -109,13 +114,13 @@ async def prepare(places: Places, ports: Ports, progress: Callable[[str], None])
         progress("kafka: formatting a new log")
         # Whatever is there was left by a format that was interrupted.
         shutil.rmtree(log_folder, ignore_errors=True)
-        tool = java(places.jars, "kafka.tools.StorageTool")
+        tool = java(places.jars, folder, "kafka.tools.StorageTool")
         arguments = ["format", "--standalone", "-t", new_cluster_id(), "-c", str(settings)]
         await run_to_end([*tool, *arguments], places.log / "kafka.log", FORMATTING_S, folder)
         formatted.touch()
     return Program(
         name="kafka",
-        command=(*java(places.jars, "kafka.Kafka"), str(settings)),
+        command=(*java(places.jars, folder, "kafka.Kafka"), str(settings)),
         health=f"kafka://{HOST}:{port}",
         port=port,
         folder=str(folder),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from .places import write_privately
@@ -36,13 +37,18 @@ class Ports:
 
     def pick(self, name: str) -> int:
         """A new port for this name, written down."""
-        # Random, not counted up: stacks that start at the same moment must not meet.
-        for candidate in random.sample(range(LOWEST, HIGHEST), TRIES):
-            if candidate not in self._picked.values() and is_free(candidate):
-                self._picked[name] = candidate
-                write_privately(self._path, json.dumps(self._picked, indent=1) + "\n")
-                return candidate
-        raise RuntimeError(f"no free port among {TRIES} tried between {LOWEST} and {HIGHEST}")
+        self._picked[name] = unused_port(besides=self._picked.values())
+        write_privately(self._path, json.dumps(self._picked, indent=1) + "\n")
+        return self._picked[name]
+
+
+def unused_port(besides: Collection[int] = ()) -> int:
+    """A port on which nothing listens now."""
+    # Random, not counted up: stacks that start at the same moment must not meet.
+    for candidate in random.sample(range(LOWEST, HIGHEST), TRIES):
+        if candidate not in besides and is_free(candidate):
+            return candidate
+    raise RuntimeError(f"no free port among {TRIES} tried between {LOWEST} and {HIGHEST}")
 
 
 def is_free(port: int) -> bool:

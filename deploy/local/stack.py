@@ -60,18 +60,20 @@ class Stack:
         *,
         parts: Iterable[str] = tuple(PARTS),
         with_me: bool = False,
+        discard: bool = False,
         progress: Say = silent,
     ) -> Addresses:
         """Start what does not run yet, and wait until all of it serves.
 
         `with_me` ties a supervisor started here to the calling process: when that ends, by
-        whatever cause, the stack ends too. Raises Refused with the reason when a part fails; then
+        whatever cause, the stack ends too. `discard` removes the state folder at the end, for a
+        stack that nobody will want again. Raises Refused with the reason when a part fails; then
         nothing started here is left running.
         """
         fetch(self.places.jars, progress)
         started_here = not self.runs
         if started_here:
-            self._start_supervisor(with_me)
+            self._start_supervisor(with_me, discard)
         try:
             self._ask({"do": "parts", "names": list(parts)}, progress, STARTED_WITHIN_S)
         except Refused:
@@ -119,10 +121,11 @@ class Stack:
             issuer = f"http://{HOST}:{ports['issuer']}"
             environment["TANDEM_ISSUER"] = issuer
             environment["TANDEM_JWKS_URL"] = f"{issuer}/jwks.json"
+            environment["TANDEM_TOKEN_URL"] = f"{issuer}/token"
             environment["TANDEM_CLIENT_SECRET"] = issuer_secret(self.places)
         if "mailbox" in ports:
-            environment["TANDEM_SMTP_HOST"] = HOST
-            environment["TANDEM_SMTP_PORT"] = str(Ports(self.places.ports).picked(SMTP_PORT))
+            environment["SMTP_HOST"] = HOST
+            environment["SMTP_PORT"] = str(Ports(self.places.ports).picked(SMTP_PORT))
             environment["TANDEM_MAILBOX_URL"] = f"http://{HOST}:{ports['mailbox']}"
         return Addresses(environment)
 
@@ -178,12 +181,14 @@ class Stack:
         token = (self.places.secrets / TOKEN).read_text("utf-8")
         return request(record.port, token, message, say, timeout_s)
 
-    def _start_supervisor(self, with_me: bool) -> None:
+    def _start_supervisor(self, with_me: bool, discard: bool) -> None:
         self.places.create()
         command = [sys.executable, "-m", "deploy.local", "supervise"]
         command += ["--state", str(self.places.state), "--jars", str(self.places.jars)]
         if with_me:
             command += ["--owner", str(os.getpid())]
+        if discard:
+            command += ["--discard"]
         log = self.places.log / "supervisor.log"
         surroundings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         paths = [str(CHECKOUT), *filter(None, [surroundings.get("PYTHONPATH")])]

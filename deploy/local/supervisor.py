@@ -266,7 +266,7 @@ def shorten_logs(folder: Path) -> None:
             os.truncate(log, 0)
 
 
-def run(places: Places, owner: Identity | None) -> int:
+def run(places: Places, owner: Identity | None, discard: bool) -> int:
     """The supervisor's whole life; answers its exit code."""
     places.create()
     lock = os.open(places.run / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -275,5 +275,9 @@ def run(places: Places, owner: Identity | None) -> int:
     except BlockingIOError:
         print(f"another supervisor has {places.state}", file=sys.stderr)
         return FOLDER_TAKEN
-    asyncio.run(Supervisor(places, owner).run())
+    try:
+        asyncio.run(Supervisor(places, owner).run())
+    finally:
+        if discard:
+            shutil.rmtree(places.state)
     return 0
