@@ -75,6 +75,8 @@ commands: st.SearchStrategy[PatientsCommand] = st.one_of(
         target_measure=st.none(),
     ),
 )  # fmt: skip
+# Long enough that what was begun is often ended too.
+courses = st.lists(commands, min_size=10, max_size=25)
 
 enrolled = PatientEnrolled(
     family_name="Reyes", given_name="Ana", birth_date="2000-05-04", sex="female", language="en",
@@ -105,7 +107,7 @@ def history(of: list[PatientsCommand]) -> list[PatientsFact]:
     return facts
 
 
-@given(st.lists(commands, max_size=20))
+@given(courses)
 def test_only_refusals_are_ever_raised_and_asking_twice_yields_nothing(of: list[PatientsCommand]) -> None:
     record = folded(Record(), [enrolled])
     for ask in asks(of):
@@ -117,13 +119,13 @@ def test_only_refusals_are_ever_raised_and_asking_twice_yields_nothing(of: list[
         assert list(DECIDER.decide(record, ask)) == []
 
 
-@given(st.lists(commands, max_size=20))
+@given(courses)
 def test_nobody_who_is_not_enrolled_has_a_record(of: list[PatientsCommand]) -> None:
     for ask in asks([command for command in of if not isinstance(command, EnrolPatient)]):
         assert decided(Record(), ask) == []
 
 
-@given(st.lists(commands, max_size=20), st.data())
+@given(courses, st.data())
 def test_the_fold_takes_every_prefix_and_every_order(of: list[PatientsCommand], data: st.DataObject) -> None:
     facts = history(of)
     for length in range(len(facts) + 1):
@@ -131,7 +133,7 @@ def test_the_fold_takes_every_prefix_and_every_order(of: list[PatientsCommand], 
     folded(Record(), data.draw(st.permutations(facts)))
 
 
-@given(st.lists(commands, max_size=20))
+@given(courses)
 def test_a_channel_never_has_two_preferred_addresses_nor_a_message_without_a_consent(
     of: list[PatientsCommand],
 ) -> None:
