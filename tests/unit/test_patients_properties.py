@@ -39,9 +39,10 @@ words = st.sampled_from(["a", "b", "c-1"]) | st.text(
 )
 zones = st.sampled_from(["America/New_York", "Pacific/Kiritimati", "Nowhere/Never"])
 addresses = st.sampled_from(["ana@example.org", "Ana@EXAMPLE.org", "+15550102030", "12 Elm St", "\N{SNOWMAN}"])
-roles = st.sampled_from(["therapist", "prescriber", "clerk"])
+roles = st.sampled_from(["therapist", "clerk"])
 hows = st.sampled_from(["paper", "online"])
-days = st.sampled_from([date(1990, 1, 1), date(2024, 1, 1), date(2026, 2, 1), date(2030, 1, 1)]) | st.dates()
+people = st.sampled_from(["c-1", "c-2"])
+days = st.dates() | st.sampled_from([date(1990, 1, 1), date(2024, 1, 1), date(2026, 2, 1), date(2030, 1, 1)])
 purposes = st.sampled_from(["follow_up", "survey"])
 
 enrolments = st.builds(
@@ -56,11 +57,15 @@ commands: st.SearchStrategy[PatientsCommand] = st.one_of(
         RecordCondition, condition_id=optional_ids, icd10cm=st.sampled_from(["F33.1", "F41.1"]), label=words,
         diagnosed_by=st.none() | words, onset_on=st.none() | days,
     ),
-    st.builds(ResolveCondition, condition_id=ids, resolved_on=days),
+    st.builds(ResolveCondition, condition_id=ids, resolved_on=st.just(date(2026, 2, 1)) | days),
     st.builds(SetContactPoint, contact_point_id=optional_ids, address=addresses),
+    st.builds(
+        SetContactPoint, contact_point_id=optional_ids, channel=st.just("email"),
+        address=st.sampled_from(["ana@example.org", "a.reyes@example.com"]),
+    ),
     st.builds(RemoveContactPoint, contact_point_id=ids),
-    st.builds(AssignCareTeamMember, person=words, name=words, role=roles, clinic=st.none() | words),
-    st.builds(ReleaseCareTeamMember, person=words, role=roles, reason=words),
+    st.builds(AssignCareTeamMember, person=people, name=words, role=roles, clinic=st.none() | words),
+    st.builds(ReleaseCareTeamMember, person=people, role=roles, reason=words),
     st.builds(
         GrantConsent, consent_id=optional_ids, address=st.none() | addresses, wording_version=words, how=hows,
         purposes=st.lists(purposes, max_size=3).map(tuple),
