@@ -6,7 +6,7 @@ import asyncpg
 import msgspec
 from sqlalchemy import event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -46,6 +46,12 @@ TRANSIENT_STATES = (
     "55P03",  # A lock that was not had in time.
     "25006",  # Read only: a standby that is about to be promoted, or a primary that was demoted.
 )
+
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class Busy(Exception):
+    """Not now: others were faster, or the database did not answer. It may have been done; ask again."""
 
 
 def create_engine(url: str, *, application: str, pool_size: int = 10) -> AsyncEngine:
@@ -92,7 +98,7 @@ def is_transient(error: BaseException) -> bool:
         return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES or stale_plan(error)
     if isinstance(error, asyncpg.InterfaceError):  # Such as "connection is closed"; with a ValueError it is our data.
         return not isinstance(error, ValueError)
-    return isinstance(error, OSError | TimeoutError | PoolTimeout)
+    return isinstance(error, OSError | TimeoutError | PoolTimeout | Busy)
 
 
 def stale_plan(error: asyncpg.PostgresError) -> bool:
