@@ -7,6 +7,7 @@ Where user namespaces are closed it runs as an unprivileged user who owns the da
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import pwd
@@ -14,6 +15,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from .processes import Program, run_to_end
 
 ROLE = "tandem"
 INITIALISING_S = 120  # One second on a quiet machine; initdb waits for the disk.
+STRAGGLERS_S = 10  # Its other processes end by themselves within a second of a killed server.
 FALLBACK_USER = "nobody"
 
 SETTINGS = {
@@ -75,6 +78,8 @@ def as_unprivileged(owner: int) -> RunsAs:
             "--clear-groups",
             "--inh-caps=+dac_override",
             "--ambient-caps=+dac_override",
+            # Or access(2), by which PostgreSQL looks for its own files, would judge without them.
+            "--securebits=+no_setuid_fixup",
             # A change of user forgets what was asked of the kernel before it.
             "--pdeathsig=KILL",
             "--",
@@ -92,7 +97,7 @@ def how_to_run(data: Path) -> RunsAs:
     ways.append(as_unprivileged(owner or pwd.getpwnam(FALLBACK_USER).pw_uid))
     complaints = []
     for way in ways:
-        complaint = complaint_of(way)
+        complaint = complaint_of(way, data.parent)
         if not complaint:
             return way
         complaints.append(f"{way.prefix[0]}: {complaint}")
@@ -102,19 +107,25 @@ def how_to_run(data: Path) -> RunsAs:
     )
 
 
-def complaint_of(way: RunsAs) -> str:
-    """What is wrong with a way of starting PostgreSQL's programs; empty when it works."""
+def complaint_of(way: RunsAs, folder: Path) -> str:
+    """What is wrong with a way of starting PostgreSQL's programs; empty when it works.
+
+    A namespace may be open and of no use: in it, root passes no folder closed by somebody else.
+    """
     if shutil.which(way.prefix[0]) is None:
         return "not installed"
-    answer = subprocess.run(  # noqa: S603  Our own words.
-        [*way.prefix, program("postgres"), "--version"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return answer.stderr.strip() or f"exit {answer.returncode}" if answer.returncode else ""
+    for trial in ([program("postgres"), "--version"], ["test", "-w", str(folder)]):
+        answer = subprocess.run(  # noqa: S603  Our own words.
+            [*way.prefix, *trial],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        if answer.returncode:
+            return answer.stderr.strip() or f"{' '.join(trial)} fails"
+    return ""
 
 
 def program(name: str) -> str:
@@ -134,6 +145,7 @@ async def prepare(places: Places, ports: Ports, progress: Callable[[str], None])
         await create_cluster(places, data, way)
     elif way.owner is not None and data.stat().st_uid != way.owner:
         give(data, way.owner)
+    await forget_stale_lock(data)
     port = ports.keep_or_pick("postgres")
     settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
     return Program(
@@ -145,6 +157,31 @@ async def prepare(places: Places, ports: Ports, progress: Callable[[str], None])
         stop_signal=signal.SIGINT,
         folder=str(places.data),
     )
+
+
+async def forget_stale_lock(data: Path) -> None:
+    """Remove a dead server's lock file, once no process of that server works in the data folder.
+
+    PostgreSQL itself sees that the pid in it is in use, and gives up; but that may be somebody
+    else's by now, or a dead process that nobody has reaped yet.
+    """
+    lock = data / "postmaster.pid"
+    until = time.monotonic() + STRAGGLERS_S
+    while lock.exists() and time.monotonic() < until:
+        if not anyone_works_in(data):
+            lock.unlink()
+        await asyncio.sleep(0.02)
+
+
+def anyone_works_in(folder: Path) -> bool:
+    """Whether a process has the folder as its working folder, as all of PostgreSQL's have theirs."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder:
+                return True
+        except OSError:
+            continue  # It has ended, or belongs to a user who could not work there.
+    return False
 
 
 async def create_cluster(places: Places, data: Path, way: RunsAs) -> None:

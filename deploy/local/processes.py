@@ -174,9 +174,11 @@ async def run_to_end(command: list[str], log: Path, within_s: float, folder: Pat
     try:
         code = await asyncio.wait_for(process.wait(), within_s)
     except TimeoutError:
-        process.kill()
-        await process.wait()
         raise RuntimeError(f"{program.name} did not end in {within_s} s; see {log}") from None
+    finally:
+        if process.returncode is None:  # Also when the stack is stopped meanwhile.
+            process.kill()
+            await process.wait()
     if code:
         raise RuntimeError(f"{program.name} ended with {code}:\n{last_lines(log)}")
 

@@ -7,6 +7,7 @@ any number of programs may use one stack at once, and one started yesterday is f
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,13 +23,17 @@ from .own_parts import SMTP_PORT, issuer_secret
 from .places import CHECKOUT, DEFAULT_STATE, SHARED_JARS, Places
 from .ports import HOST, Ports
 from .postgres import address as postgres_address
-from .processes import Identity, Program, Record, last_lines, records
+from .processes import KILLED_WITHIN_S, Identity, Program, Record, last_lines, records
 from .supervisor import FOLDER_TAKEN, PARTS, SUPERVISOR, TOKEN
 
 SUPERVISOR_UP_S = 20
 STARTED_WITHIN_S = 300  # A first start on a slow disk; the parts have tighter bounds of their own.
 STOPPED_WITHIN_S = 60  # Houses and parts have 15 s each before they are killed.
 LOOK_AGAIN_S = 0.02
+# What a shell may hold that would bend a server started from it.
+NOT_INHERITED = re.compile(
+    r"(PG|KAFKA_|TANDEM_|SMTP_|LC_|DATABASE_URL$|CLASSPATH$|_?JAVA_|JDK_JAVA_|PYTHONDONTWRITEBYTECODE$)"
+)
 
 
 class NotRunning(Exception):
@@ -54,6 +59,7 @@ class Stack:
 
     def __init__(self, state: Path = DEFAULT_STATE, jars: Path = SHARED_JARS) -> None:
         self.places = Places(state.absolute(), jars)
+        self._supervisor: subprocess.Popen[bytes] | None = None
 
     def up(
         self,
@@ -92,6 +98,8 @@ class Stack:
             while record.identity.runs and time.monotonic() < until:
                 time.sleep(LOOK_AGAIN_S)
         record.identity.kill()  # Without effect on one that has ended.
+        if self._supervisor:
+            self._supervisor.wait(KILLED_WITHIN_S)
         for left in records(self.places.run):
             left.identity.kill()
             (self.places.run / f"{left.name}.json").unlink(missing_ok=True)
@@ -167,7 +175,9 @@ class Stack:
         A killed one is brought back by the supervisor. Answers who was signalled.
         """
         identity = self.identity(name)
-        if not identity.signal(number):
+        if number == signal.SIGKILL:
+            identity.kill()  # And gone, so that nobody takes its last answer for its successor's.
+        elif not identity.signal(number):
             raise NotRunning(f"{name} has just ended")
         return identity
 
@@ -190,10 +200,10 @@ class Stack:
         if discard:
             command += ["--discard"]
         log = self.places.log / "supervisor.log"
-        surroundings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        surroundings = {name: os.environ[name] for name in os.environ if not NOT_INHERITED.match(name)}
         paths = [str(CHECKOUT), *filter(None, [surroundings.get("PYTHONPATH")])]
         with log.open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603  Our own program.
+            process = self._supervisor = subprocess.Popen(  # noqa: S603  Our own program.
                 command,
                 cwd=self.places.state,
                 env=surroundings | {"PYTHONPATH": os.pathsep.join(paths)},

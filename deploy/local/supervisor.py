@@ -69,6 +69,8 @@ class Supervisor:
         self._places = places
         self._ports = Ports(places.ports)
         self._owner = owner
+        # Of these nobody is told another port later: whoever asked may be listening there by now.
+        self._handed_out: set[str] = set()
         self._kept: dict[str, Kept] = {}
         self._stop = asyncio.Event()
 
@@ -101,7 +103,7 @@ class Supervisor:
             case "parts":
                 await self.start_parts(request["names"], say)
             case "port":
-                answer["port"] = self._ports.keep_or_pick(request["name"])
+                answer["port"] = self._port_for(request["name"])
             case "start":
                 await self.start(Program.from_json(request["program"]))
             case "resume":
@@ -115,6 +117,12 @@ class Supervisor:
             case other:
                 raise RuntimeError(f"the supervisor does not know how to {other!r}")
         return answer
+
+    def _port_for(self, name: str) -> int:
+        if name not in self._handed_out:
+            self._ports.keep_or_pick(name)
+            self._handed_out.add(name)
+        return self._ports.picked(name)
 
     async def start_parts(self, names: list[str], say: Say) -> None:
         """Start parts side by side, each prepared first. All are up, or it raises."""
@@ -142,6 +150,8 @@ class Supervisor:
 
     async def start(self, program: Program) -> None:
         """Start a program and wait until it is healthy. A running one of that name is left."""
+        if self._stop.is_set():
+            raise RuntimeError("the stack is being stopped")
         kept = self._kept.get(program.name)
         if kept and kept.runs and kept.wanted:
             if kept.program != program:

@@ -25,7 +25,7 @@ ENVIRONMENTS = ("kafka.toml", "logging.toml")
 RESOLVING_S = 300  # 45 MB over a slow line; a quiet one needs ten seconds.
 
 
-class JarsRefused(Exception):
+class JarsRefused(RuntimeError):
     """The jars at hand are not the committed ones."""
 
 
