@@ -18,13 +18,13 @@ help: ## this list
 setup: .venv/.complete .local/.jars ## install everything into .venv and .local; once, then instant
 
 demo: setup ## start all, play six months of a clinic, tell one patient's story; ONCE=1 ends afterwards
-	$(PY) -m ops.main demo $(if $(ONCE),--once)
+	.venv/bin/tandem demo $(if $(ONCE),--once)
 
 up: setup ## start Kafka, PostgreSQL and all houses; they stay up
-	$(PY) -m ops.main up
+	.venv/bin/tandem up
 
 down: ## end everything that `make up` started
-	$(PY) -m ops.main down
+	.venv/bin/tandem down
 
 check: static ## format, lint, types, borders and unit tests; under a minute
 	$(PY) -m pytest $(STATIC_TESTS)
@@ -58,5 +58,6 @@ soak: setup ## the full counts, for hours; goes on where it stopped
 	@touch $@
 
 .local/.jars: .venv/.complete deploy/local/kafka-jars.sha256
+	rm -rf .local/kafka-jars
 	$(PY) -m deploy.local fetch
 	@touch $@

@@ -8,7 +8,7 @@ set -eu
 }
 echo "installing into .venv (about 300 MB)"
 # A .venv of another Python, or one that was half made, is made anew over itself.
-"$PYTHON" -m venv --upgrade-deps .venv 2>/dev/null || "$PYTHON" -m venv .venv
+"$PYTHON" -m venv .venv
 # Nothing is accepted that the lock file does not name by hash. Compiling waits: it is done below, on all cores.
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
 

@@ -76,12 +76,13 @@ class Stack:
         stack that nobody will want again. Raises Refused with the reason when a part fails; then
         nothing started here is left running.
         """
-        fetch(self.places.jars, progress)
+        if "kafka" in (wanted := list(parts)):
+            fetch(self.places.jars, progress)
         started_here = not self.runs
         if started_here:
             self._start_supervisor(with_me, discard)
         try:
-            self._ask({"do": "parts", "names": list(parts)}, progress, STARTED_WITHIN_S)
+            self._ask({"do": "parts", "names": wanted}, progress, STARTED_WITHIN_S)
         except Refused:
             if started_here:
                 self.down()

@@ -49,7 +49,7 @@ def class_path(jars: Path, committed: Path = COMMITTED) -> str:
         raise JarsRefused(
             f"Kafka is not started, its jars in {jars} are not those of {committed.name}: "
             + "; ".join(faults)
-            + ". Remove that folder and run `make setup` to fetch them again."
+            + ". Remove that folder, and the next start fetches them again."
         )
     return os.pathsep.join(str(jars / name) for name in sorted(expected))
 
