@@ -1,0 +1,1 @@
+"""The therapy house: courses of therapy, sessions, measures, risk."""
