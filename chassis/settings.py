@@ -25,9 +25,12 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")  # A server, and a role that may create databases.
     prefix: str = Field("", validation_alias="TANDEM_PREFIX", pattern=r"^([a-z][a-z0-9_]{0,30})?$")
     partitions: int = Field(PARTITIONS_LOCAL, validation_alias="TANDEM_PARTITIONS", ge=1, le=1_000)
+    replicas: int = Field(1, validation_alias="TANDEM_REPLICAS", ge=1, le=10)  # Of each topic; 3 in a cluster.
 
     roles: Annotated[frozenset[Part], NoDecode] = Field(PARTS, validation_alias="TANDEM_ROLES", min_length=1)
     slot: str = Field("0", validation_alias="TANDEM_SLOT", pattern=r"^[a-z0-9-]{1,40}$")  # Stable per worker.
+    # How long a relay that died is waited for: 10 s in a cluster, whose clocks and disks may pause; 1 s on one machine.
+    relay_lease_s: float = Field(10, validation_alias="TANDEM_RELAY_LEASE_S", ge=0.5, le=60)
     simulated_time: bool = Field(False, validation_alias="TANDEM_SIMULATED_TIME")
     time_zone: ZoneInfo = Field(ZoneInfo("UTC"), validation_alias="TANDEM_TIME_ZONE")  # Where a clinic's day begins.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="TANDEM_LOG_LEVEL")
