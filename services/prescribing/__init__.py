@@ -1,0 +1,1 @@
+"""Prescribing: one patient's medication orders, and the rules that guard them."""

@@ -1,0 +1,1 @@
+"""What prescribing decides, and by which rules. Pure: no clock, no new ids, no I/O."""
