@@ -1,7 +1,7 @@
 """What therapy does about other houses' facts: it notes, in its own stream, what its decisions stand on."""
 
 from collections.abc import Iterator
-from typing import assert_never, get_args
+from typing import assert_never
 
 from chassis.decider import Reaction
 from contracts.clinical import BirthDateNoted
@@ -24,7 +24,7 @@ from contracts.patients import (
 
 from .domain.commands import NotePatient, TherapyCommand
 
-REACTS_TO: frozenset[str] = frozenset(fact.TYPE for fact in get_args(PatientsFact))
+REACTS_TO = frozenset({PatientEnrolled.TYPE})
 
 
 def react(event: Event[PatientsFact]) -> Iterator[Reaction[TherapyCommand]]:
