@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import supervisor
 from .control import Refused
-from .jars import JarsRefused, fetch
+from .jars import JarsRefused, fetch, freshly_resolved
 from .places import DEFAULT_STATE, SHARED_JARS, Places
 from .processes import Identity
 from .stack import NotRunning, Stack
@@ -29,6 +29,8 @@ def carry_out(asked: argparse.Namespace) -> int:
     match asked.verb:
         case "fetch":
             fetch(asked.jars)
+        case "resolve":
+            print(freshly_resolved(), end="")
         case "up":
             began = time.monotonic()
             stack.up(progress=print)
@@ -52,7 +54,7 @@ def carry_out(asked: argparse.Namespace) -> int:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
-    parser.add_argument("verb", choices=["fetch", "up", "down", "status", "env", "supervise"])
+    parser.add_argument("verb", choices=["fetch", "resolve", "up", "down", "status", "env", "supervise"])
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="state folder")
     parser.add_argument("--jars", type=Path, default=SHARED_JARS, help="folder of Kafka's jars")
     parser.add_argument("--owner", type=int, help="supervise until this process ends")

@@ -30,16 +30,16 @@ class Ports:
         return self._picked[name]
 
     def keep_or_pick(self, name: str) -> int:
-        """The port this name had, if nothing else listens there now; otherwise a new one."""
-        if name in self._picked and is_free(self._picked[name]):
-            return self._picked[name]
-        return self.pick(name)
-
-    def pick(self, name: str) -> int:
-        """A new port for this name, written down."""
-        self._picked[name] = unused_port(besides=self._picked.values())
-        write_privately(self._path, json.dumps(self._picked, indent=1) + "\n")
+        """The port this name had, if nothing else listens there now; otherwise a new one, written down."""
+        if name not in self._picked or not is_free(self._picked[name]):
+            self._picked[name] = unused_port(besides=self._picked.values())
+            write_privately(self._path, json.dumps(self._picked, indent=1) + "\n")
         return self._picked[name]
+
+    def all_free(self, name: str) -> bool:
+        """Whether nothing listens on the ports of this name, nor on those of its parts (`name-…`)."""
+        mine = (port for other, port in self._picked.items() if other == name or other.startswith(f"{name}-"))
+        return all(is_free(port) for port in mine)
 
 
 def unused_port(besides: Collection[int] = ()) -> int:

@@ -15,7 +15,8 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from . import health, kafka, own_parts, postgres
 from .control import Answer, Say, listen
 from .places import Places, write_privately
-from .ports import HOST, Ports, is_free
+from .ports import HOST, Ports
 from .processes import Identity, Program, Record, last_lines, records, spawn
 
 SUPERVISOR = "supervisor"
@@ -61,6 +62,11 @@ class Kept:
     def runs(self) -> bool:
         return self.process is not None and self.process.returncode is None
 
+    @property
+    def tended(self) -> bool:
+        """Whether it runs, or is about to again."""
+        return self.wanted and self.task is not None and not self.task.done()
+
 
 class Supervisor:
     """Everything one stack runs. Used from one thread: that is what its children are tied to."""
@@ -72,6 +78,7 @@ class Supervisor:
         # Of these nobody is told another port later: whoever asked may be listening there by now.
         self._handed_out: set[str] = set()
         self._kept: dict[str, Kept] = {}
+        self._starting = asyncio.Lock()
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -126,8 +133,8 @@ class Supervisor:
 
     async def start_parts(self, names: list[str], say: Say) -> None:
         """Start parts side by side, each prepared first. All are up, or it raises."""
-        wanted = [name for name in names if name not in self._kept or not self._kept[name].runs]
-        outcomes = await asyncio.gather(*(self.start_part(name, say) for name in wanted), return_exceptions=True)
+        async with self._starting:  # Two who ask at once must not both create a cluster.
+            outcomes = await asyncio.gather(*(self.start_part(name, say) for name in names), return_exceptions=True)
         failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if len(failed) > 1:
             raise RuntimeError("\n".join(str(failure) for failure in failed))
@@ -135,15 +142,17 @@ class Supervisor:
             raise failed[0]
 
     async def start_part(self, name: str, say: Say) -> None:
+        if name in self._kept and self._kept[name].tended:
+            await self.until_healthy(self._kept[name], endings_allowed=True)
+            return
         began = time.monotonic()
         for remaining in reversed(range(PORT_TRIES)):
             program = await PARTS[name](self._places, self._ports, say)
             try:
-                await self.start(replace(program, name=name))
+                await self.start(program)
             except RuntimeError:
-                if not remaining or is_free(program.port):
+                if not remaining or self._ports.all_free(name):
                     raise
-                self._ports.pick(name)
             else:
                 break
         say(f"{name}: up on port {program.port} after {time.monotonic() - began:.1f} s")
@@ -153,10 +162,12 @@ class Supervisor:
         if self._stop.is_set():
             raise RuntimeError("the stack is being stopped")
         kept = self._kept.get(program.name)
-        if kept and kept.runs and kept.wanted:
+        if kept and kept.tended:
             if kept.program != program:
                 raise RuntimeError(f"{program.name} runs already, started differently; stop it")
-            return
+            return await self.until_healthy(kept, endings_allowed=True)
+        if kept and kept.task:
+            await kept.task  # It is just being ended.
         kept = self._kept[program.name] = Kept(program, starts=kept.starts if kept else 0)
         kept.task = asyncio.create_task(self.keep(kept))
         try:
@@ -192,7 +203,10 @@ class Supervisor:
             identity = Identity.of(kept.process.pid)
             if identity:  # None: it ended at once.
                 Record(program.name, identity, program.host, program.port).write(self._places.run)
+            if not kept.wanted:  # It was to be ended while it was being spawned.
+                kept.process.kill()
             kept.exit_code = await kept.process.wait()
+            note(f"{program.name}, started {kept.starts} times, ended with {kept.exit_code}")
             (self._places.run / f"{program.name}.json").unlink(missing_ok=True)
             if not program.restart:
                 return
@@ -208,6 +222,8 @@ class Supervisor:
         until = time.monotonic() + program.healthy_within_s
         reason = "it was not asked"
         while time.monotonic() < until:
+            if not kept.wanted:
+                raise RuntimeError(f"{program.name} was stopped meanwhile")
             if kept.task and kept.task.done():
                 kept.task.result()  # It could not even be spawned.
             if kept.exit_code is not None and not endings_allowed:
@@ -246,6 +262,11 @@ async def end(kept: Kept, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def note(line: str) -> None:
+    """Into the supervisor's own log."""
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", flush=True)
 
 
 def describe(kept: Kept) -> dict[str, Any]:

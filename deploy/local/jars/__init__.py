@@ -83,6 +83,13 @@ def resolve(scratch: Path) -> Path:
     return together
 
 
+def freshly_resolved() -> str:
+    """What a resolution gives today, as lines for the committed list. They prove nothing by themselves."""
+    with tempfile.TemporaryDirectory() as scratch:
+        jars = sorted(resolve(Path(scratch)).glob("*.jar"))
+        return "".join(f"{checksum(jar)}  {jar.name}\n" for jar in jars)
+
+
 def run_jgo(place: Path, scratch: Path) -> None:
     surroundings = os.environ | {
         # Nothing outside the checkout is read or written: neither ~/.m2 nor ~/.cache.
