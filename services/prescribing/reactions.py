@@ -1,49 +1,35 @@
 """What prescribing notes of what patients and therapy tell: all that its own checks stand on, and nothing more.
 
-Names, addresses, care teams, consents and therapy itself are not asked for in any decision here.
+No decision here asks for names, addresses, care teams, consents or what is done in therapy: such facts are not even
+decoded.
 """
 
 from collections.abc import Iterator
-from typing import assert_never, get_args
+from typing import get_args
 
 from chassis.decider import Reaction
 from contracts.clinical import AllergyNoted, BirthDateNoted, ConditionNoted, Noted, RiskFlagNoted
 from contracts.event import Event
-from contracts.patients import (
-    AllergyRecorded,
-    AllergyRefuted,
-    CareTeamMemberAssigned,
-    CareTeamMemberReleased,
-    ConditionRecorded,
-    ConditionResolved,
-    ConsentGranted,
-    ConsentWithdrawn,
-    ContactPointRemoved,
-    ContactPointSet,
-    PatientEnrolled,
-    PatientsFact,
-    TreatmentApproachChosen,
+from contracts.fact import Fact
+from contracts.patients import AllergyRecorded, AllergyRefuted, ConditionRecorded, ConditionResolved, PatientEnrolled
+from contracts.therapy import RiskFlagClosed, RiskFlagRaised
+
+from .domain.commands import NoteEnded, NotePatient, PrescribingCommand
+
+Noteworthy = (
+    PatientEnrolled
+    | AllergyRecorded
+    | AllergyRefuted
+    | ConditionRecorded
+    | ConditionResolved
+    | RiskFlagRaised
+    | RiskFlagClosed
 )
-from contracts.therapy import (
-    MeasureRecorded,
-    RiskFlagClosed,
-    RiskFlagRaised,
-    SessionCompleted,
-    TherapyFact,
-    TherapyStarted,
-)
-from contracts.therapy import PatientNoted as TherapyNoted
-
-from .domain.commands import NoteEnded, NotePatient
-
-Note = NotePatient | NoteEnded
-
-# Every fact for which `react` has an answer, be it silence; a type that is not here is parked, not overlooked.
-REACTS_TO: frozenset[str] = frozenset(fact.TYPE for fact in (*get_args(PatientsFact), *get_args(TherapyFact)))
+REACTS_TO: frozenset[str] = frozenset(fact.TYPE for fact in get_args(Noteworthy))
 
 
-def react(event: Event[PatientsFact | TherapyFact]) -> Iterator[Reaction[Note]]:
-    """At most one note for a fact; it goes into the patient's own stream here."""
+def react(event: Event[Fact]) -> Iterator[Reaction[PrescribingCommand]]:
+    """One note for a fact, into the patient's own stream here."""
     match event.fact:
         case PatientEnrolled(birth_date=birth_date, sex=sex):
             yield noting(event, BirthDateNoted(birth_date=birth_date, sex=sex))
@@ -59,14 +45,6 @@ def react(event: Event[PatientsFact | TherapyFact]) -> Iterator[Reaction[Note]]:
             yield noting(event, RiskFlagNoted(flag_id=id, tier=tier, open=True))
         case RiskFlagClosed(flag_id=id):
             yield Reaction(NoteEnded(what="risk_flag", id=id), event.key)
-        case ContactPointSet() | ContactPointRemoved() | CareTeamMemberAssigned() | CareTeamMemberReleased():
-            pass
-        case ConsentGranted() | ConsentWithdrawn() | TreatmentApproachChosen():
-            pass
-        case TherapyNoted() | TherapyStarted() | SessionCompleted() | MeasureRecorded():
-            pass
-        case _:
-            assert_never(event.fact)
 
 
 def when_allergy_recorded(allergy: AllergyRecorded) -> AllergyNoted:
@@ -79,5 +57,5 @@ def when_allergy_recorded(allergy: AllergyRecorded) -> AllergyNoted:
     )
 
 
-def noting(event: Event[PatientsFact | TherapyFact], noted: Noted) -> Reaction[Note]:
+def noting(event: Event[Fact], noted: Noted) -> Reaction[PrescribingCommand]:
     return Reaction(NotePatient(noted=noted), event.key)

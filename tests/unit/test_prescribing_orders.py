@@ -329,6 +329,14 @@ def test_a_late_entry_does_not_undo_a_later_change(patient: Patient) -> None:
     patient.then_rejected("later_dose_on_record")
 
 
+def test_a_change_may_be_entered_late_when_no_later_one_is_on_record(patient: Patient) -> None:
+    patient.given(prescribed, occurred_at=NOW - timedelta(days=30))
+    patient.when(adjust, occurred_at=NOW - timedelta(days=20))
+    patient.given(*patient.decisions(), occurred_at=NOW - timedelta(days=20))
+    patient.when(asked(adjust, dose=Dose(amount=150, unit="mg")), occurred_at=NOW - timedelta(days=25))
+    patient.then_rejected("later_dose_on_record")
+
+
 # Discontinuing
 
 
