@@ -81,12 +81,13 @@ class Stack:
         started_here = not self.runs
         if started_here:
             self._start_supervisor(with_me, discard)
+        served = False
         try:
             self._ask({"do": "parts", "names": wanted}, progress, STARTED_WITHIN_S)
-        except Refused:
-            if started_here:
+            served = True
+        finally:
+            if started_here and not served:  # Also when somebody lost patience and pressed Ctrl-C.
                 self.down()
-            raise
         return self.addresses()
 
     def down(self) -> None:

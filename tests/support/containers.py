@@ -10,6 +10,7 @@ from pathlib import Path
 
 import docker
 from docker.errors import DockerException, ImageNotFound
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from deploy.local.health import NotYet, ask
@@ -29,7 +30,7 @@ def containers(wanted: Collection[str], say: Callable[[str], None]) -> Iterator[
         say(f"no containers: {missing}")
         yield {}
         return
-    os.environ.setdefault("RYUK_CONTAINER_IMAGE", images["reaper"])
+    testcontainers_config.ryuk_image = images["reaper"]
     starts = {"KAFKA_BOOTSTRAP_SERVERS": start_kafka, "DATABASE_URL": start_postgres}
     with ExitStack() as ending:
         yield {name: starts[name](images, ending) for name in sorted(wanted)}
