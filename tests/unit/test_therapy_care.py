@@ -324,6 +324,11 @@ def test_a_total_that_is_not_that_of_the_answers_is_refused(patient: Patient) ->
     patient.then_rejected("total_does_not_match")
 
 
+def test_a_total_of_nought_is_checked_too(patient: Patient) -> None:
+    patient.when(but(record, total=0))
+    patient.then_rejected("total_does_not_match")
+
+
 def test_a_total_of_an_incomplete_form_is_refused(patient: Patient) -> None:
     patient.when(but(record, answers=phq9(2, 2), total=4))
     patient.then_rejected("total_does_not_match")

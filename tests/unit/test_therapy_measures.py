@@ -127,6 +127,7 @@ def spoil(file: Path, old: str, new: str) -> None:
         ("item_min", "item_minimum", "columns"),
         ("GAD-7,7,0,3", "GAD-7,7,0,3,extra", "cells"),
         (",,9,,response_drop", ",,10,,response_drop", "answers_needed"),
+        ("not scored; teen version 89204-2\"", "not scored; teen version 89204-2", "no table"),
     ],
 )  # fmt: skip
 def test_a_file_of_measures_with_one_bad_cell_is_refused_whole(folder: Path, old: str, new: str, says: str) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -10,18 +10,21 @@ class DataRefused(Exception):
     """A file of clinical data cannot be used, all of it. The message names file, row and cell."""
 
 
-def rows(file: Path, columns: Sequence[str]) -> Iterator[Mapping[str, str]]:
-    """The rows of a file that has exactly these columns. Raises DataRefused."""
-    with file.open(newline="", encoding="utf-8") as opened:
-        reader = csv.DictReader(opened, strict=True)
-        if tuple(reader.fieldnames or ()) != tuple(columns):
-            raise DataRefused(f"{file.name}: the columns are not {', '.join(columns)}")
-        for row in reader:
-            if None in row or None in row.values():
-                raise DataRefused(f"{file.name}, line {reader.line_num}: more or fewer cells than columns")
-            if not row[columns[0]]:
-                raise DataRefused(f"{file.name}, line {reader.line_num}: the first cell is empty")
-            yield row
+def rows(file: Path, columns: Sequence[str]) -> Sequence[Mapping[str, str]]:
+    """The rows of a file that has exactly these columns, the first of them filled. Raises DataRefused."""
+    try:
+        reader = csv.DictReader(file.read_text("utf-8").splitlines(keepends=True), strict=True)
+        found = list(reader)
+    except (csv.Error, UnicodeDecodeError):
+        raise DataRefused(f"{file.name} is no table of comma-separated values in UTF-8") from None
+    if tuple(reader.fieldnames or ()) != tuple(columns):
+        raise DataRefused(f"{file.name}: the columns are not {', '.join(columns)}")
+    for nth, row in enumerate(found, 1):
+        if None in row or None in row.values():
+            raise DataRefused(f"{file.name}, row {nth}: more or fewer cells than columns")
+        if not row[columns[0]]:
+            raise DataRefused(f"{file.name}, row {nth}: the first cell is empty")
+    return found
 
 
 def number(row: Mapping[str, str], column: str, where: str) -> int:
