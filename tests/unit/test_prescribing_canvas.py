@@ -41,7 +41,7 @@ REFUSALS = sorted({*refusals(), "reason_needed"})
 
 
 def test_the_refusals_were_found_in_the_source() -> None:
-    assert {"above_label_maximum", "allergy_on_record", "unknown_medication", "unit_does_not_fit"} <= set(REFUSALS)
+    assert {"above_label_maximum", "allergy_on_record", "medication_unknown", "unit_does_not_fit"} <= set(REFUSALS)
 
 
 @pytest.mark.parametrize("reason", REFUSALS)

@@ -205,14 +205,14 @@ def test_a_generic_name_is_known_in_any_case(patient: Patient) -> None:
 )
 def test_an_unknown_drug_is_refused_with_those_that_may_be_meant(patient: Patient, typed: str, meant: str) -> None:
     patient.when(asked(prescribe, medication=typed))
-    refusal = patient.then_rejected("unknown_medication")
+    refusal = patient.then_rejected("medication_unknown")
     assert meant in refusal.sentence
     assert refusal.details["close_matches"] == [meant]
 
 
 def test_a_drug_like_no_other_is_refused_without_a_guess(patient: Patient) -> None:
     patient.when(asked(prescribe, medication="aspirin"))
-    assert patient.then_rejected("unknown_medication").details["close_matches"] == []
+    assert patient.then_rejected("medication_unknown").details["close_matches"] == []
 
 
 def test_nothing_is_prescribed_before_the_birth_date_is_known() -> None:
@@ -245,7 +245,7 @@ def test_a_malformed_order_is_no_command(wrong: dict[str, Any]) -> None:
 
 def test_one_warning_is_answered_once() -> None:
     answer = {"rule_id": "DOSE-SOFT-MAX", "reason_code": "specialist_advice", "text": "As advised."}
-    with pytest.raises(ValidationError, match="answer each rule once"):
+    with pytest.raises(ValidationError, match="Answer each rule once"):
         asked(prescribe, overrides=(answer, answer))
 
 
@@ -320,7 +320,7 @@ def test_an_order_that_ended_is_not_adjusted(patient: Patient) -> None:
 
 def test_an_order_nobody_gave_is_not_adjusted(patient: Patient) -> None:
     patient.when(adjust)
-    patient.then_rejected("unknown_order")
+    patient.then_rejected("order_unknown")
 
 
 def test_a_late_entry_does_not_undo_a_later_change(patient: Patient) -> None:
@@ -423,7 +423,7 @@ def test_only_orders_in_force_are_reviewed(patient: Patient) -> None:
 
 def test_a_review_names_no_order_the_patient_does_not_have(patient: Patient) -> None:
     patient.when(review)
-    patient.then_rejected("unknown_order")
+    patient.then_rejected("order_unknown")
 
 
 def test_who_asked_about_risk_says_what_they_found(patient: Patient) -> None:
@@ -445,7 +445,7 @@ def test_the_next_review_does_not_lie_before_this_one(patient: Patient) -> None:
 
 
 def test_a_review_decides_once_on_each_of_one_or_more_orders() -> None:
-    with pytest.raises(ValidationError, match="decide on each order once"):
+    with pytest.raises(ValidationError, match="Decide on each order once"):
         asked(review, orders=(*review.orders, *review.orders))
     with pytest.raises(ValidationError):
         asked(review, orders=())

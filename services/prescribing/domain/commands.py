@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from contracts.clinical import Code, Dose, Noted, Schedule, Text
 from contracts.fact import Value
@@ -30,8 +31,9 @@ def nothing_besides(value_of: type[Value]) -> BeforeValidator:
     """Refuses unknown fields in a value of the contracts, which as a reader's model would overlook them."""
 
     def check(found: Any) -> Any:
-        if isinstance(found, Mapping) and (unknown := sorted(set(map(str, found)) - set(value_of.model_fields))):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(value_of.model_fields)}")
+        if isinstance(found, Mapping) and not set(found) <= set(value_of.model_fields):
+            known = ", ".join(value_of.model_fields)
+            raise PydanticCustomError("model_fields_unknown", "Only these fields stand here: {known}", {"known": known})
         return found
 
     return BeforeValidator(check)
@@ -69,7 +71,7 @@ class Overriding(Command):
     @classmethod
     def one_answer_each(cls, overrides: tuple[Override, ...]) -> tuple[Override, ...]:
         if len({each.rule_id for each in overrides}) < len(overrides):
-            raise ValueError("answer each rule once")
+            raise PydanticCustomError("tuple_repeats", "Answer each rule once")
         return overrides
 
 
@@ -129,7 +131,7 @@ class CompleteMedicationReview(Command):
     @classmethod
     def one_decision_each(cls, orders: tuple[ReviewedOrder, ...]) -> tuple[ReviewedOrder, ...]:
         if len({each.order_id for each in orders}) < len(orders):
-            raise ValueError("decide on each order once")
+            raise PydanticCustomError("tuple_repeats", "Decide on each order once")
         return orders
 
 

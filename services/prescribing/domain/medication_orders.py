@@ -220,7 +220,7 @@ def listed(formulary: Formulary, name: str) -> Drug:
     near = formulary.close_to(name)
     what_to_do = f"Perhaps {' or '.join(near)} is meant: send" if near else "Send"
     what = f"{name} is not in the formulary. {what_to_do} the generic name of a drug that is."
-    raise Rejected("unknown_medication", what, close_matches=list(near))
+    raise Rejected("medication_unknown", what, close_matches=list(near))
 
 
 def in_force(orders: Orders, order_id: UUID) -> Active:
@@ -233,7 +233,7 @@ def in_force(orders: Orders, order_id: UUID) -> Active:
             raise Rejected("order_not_in_force", what, order_id=str(order_id))
         case None:
             what = f"This patient has no order {order_id}. Look up the orders in force."
-            raise Rejected("unknown_order", what, order_id=str(order_id))
+            raise Rejected("order_unknown", what, order_id=str(order_id))
 
 
 def age_of(orders: Orders, ask: Ask[PrescribingCommand]) -> int:
