@@ -1,0 +1,37 @@
+"""Reading a topic as it lies in Kafka: no group, no offsets kept, every record once."""
+
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+Record = tuple[Mapping[str, str], bytes]
+
+
+async def records_of(bootstrap: str, topic: str) -> list[Record]:
+    """Headers and value of every record up to the end seen at the start, partition by partition, in order."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        parts = [
+            TopicPartition(topic, part)
+            for part in sorted(consumer.partitions_for_topic(topic) or await known(consumer, topic))
+        ]
+        consumer.assign(parts)
+        ends = await consumer.end_offsets(parts)
+        found: dict[TopicPartition, list[Record]] = {part: [] for part in parts}
+        await consumer.seek_to_beginning(*parts)
+        while any([await consumer.position(part) < ends[part] for part in parts]):
+            for part, records in (await consumer.getmany(timeout_ms=500)).items():
+                for record in records:
+                    found[part].append(({name: value.decode() for name, value in record.headers}, record.value))
+        return [record for part in parts for record in found[part]]
+    finally:
+        await consumer.stop()
+
+
+async def known(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    """The topic's partitions, asked of the cluster."""
+    await consumer.topics()
+    partitions: set[int] = consumer.partitions_for_topic(topic) or set()
+    assert partitions, f"no topic {topic}"
+    return partitions
