@@ -149,6 +149,14 @@ def test_a_label_maximum_for_older_people_holds_from_the_day_after_that_age() ->
     assert "label maximum of 20 mg a day" in sixty_one.then_rejected("above_label_maximum").sentence
 
 
+def test_a_label_maximum_that_is_lower_for_some_is_shown_to_whoever_goes_beyond_it(patient: Patient) -> None:
+    patient.when(prescribe("citalopram", 40))
+    assert "hepatic impairment" in (check(patient, "DOSE-LABEL-MAX").message or "")
+    assert check(patient, "DOSE-LABEL-MAX").outcome == "warned"
+    patient.when(prescribe("citalopram", 20))
+    assert check(patient, "DOSE-LABEL-MAX").outcome == "passed"
+
+
 def test_who_takes_more_than_the_label_allows_may_be_led_down_with_a_reason() -> None:
     patient = patient_born("1965-03-03")
     patient.when(prescribe("citalopram", 40))

@@ -87,7 +87,7 @@ def duplicate_ingredient(case: Case) -> Finding | None:
     return case.found(DUPLICATE, "refused", message, refusal="medication_already_taken")
 
 
-def allergy(case: Case) -> Finding | None:
+def known_allergy(case: Case) -> Finding | None:
     """No drug to whose ingredient the patient is on record as allergic, by RxCUI or by any of its names."""
     on_record = [each for each in case.allergies if concerns(each, case.drug)]
     if not on_record:
@@ -110,7 +110,10 @@ def label_maximum(case: Case) -> Finding | None:
         return None  # `range_known` asks for a reason.
     limit = figure.at_most(case.age)
     if case.quantity.counted <= limit:
-        return case.found(LABEL_MAXIMUM, "passed", unverified=figure.unverified)
+        if figure.when_older is None or case.quantity.counted <= figure.when_older:
+            return case.found(LABEL_MAXIMUM, "passed", unverified=figure.unverified)
+        less_for_some = f"The label maximum of {case.drug.name} is {figure.text} {case.drug.basis}"
+        return case.found(LABEL_MAXIMUM, "warned", less_for_some, unverified=figure.unverified)
     message = above(case, "label maximum", Fraction(limit), figure)
     if case.change == "lowered":
         return case.found(
@@ -187,7 +190,7 @@ def start_dose(case: Case) -> Finding | None:
 RULES: tuple[Rule, ...] = (
     duplicate_ingredient,
     label_maximum,
-    allergy,
+    known_allergy,
     soft_maximum,
     range_known,
     age_range,
