@@ -5,12 +5,13 @@ never stopped?"), not a step from one state to the next. Only the standard libra
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 Told = dict[str, Any]
 LEFT_OUT = {"times": 1, "period_days": 1, "held": 0, "as_needed": False, "will_retry": False, "unverified": False}
+"""Small values that a document may spell out or leave out."""
 
 
 def care_view(records: Iterable[tuple[Mapping[str, str], bytes]]) -> dict[str, Any]:
@@ -359,14 +360,13 @@ def short(text: str) -> str:
     return text.replace(".000000Z", "Z")
 
 
-def lean(value: Any, empty: Callable[[Any], bool] = lambda value: value in (None, [], {})) -> Any:
-    """Without what says nothing: absent values, empty lists, the usual of a few fields."""
+def lean(value: Any) -> Any:
+    """Without what says nothing: absent values, what holds nothing else, the usual of a few fields."""
     if isinstance(value, dict):
+        inner = {name: lean(item) for name, item in value.items()}
         return {
-            name: lean(item)
-            for name, item in value.items()
-            if not empty(item) and not (name in LEFT_OUT and item == LEFT_OUT[name] and item is not None)
+            name: item
+            for name, item in inner.items()
+            if item not in (None, [], {}) and not (name in LEFT_OUT and item is LEFT_OUT[name])
         }
-    if isinstance(value, list):
-        return [lean(item) for item in value]
-    return value
+    return [lean(item) for item in value] if isinstance(value, list) else value

@@ -26,7 +26,7 @@ CONTACTS_KEPT = 5
 MESSAGES_KEPT = 8
 
 
-class Part(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """A piece of the document: a value, never part of a cycle (so the collector need not watch it)."""
 
 
