@@ -14,6 +14,8 @@ from .places import DEFAULT_STATE, SHARED_JARS, Places
 from .processes import Identity
 from .stack import NotRunning, Stack
 
+INTERRUPTED = 130  # As a shell says it.
+
 
 def main() -> int:
     asked = read_arguments()
@@ -22,6 +24,8 @@ def main() -> int:
     except (JarsRefused, NotRunning, Refused) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def carry_out(asked: argparse.Namespace) -> int:

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import hmac
 import json
-import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -32,26 +28,12 @@ from starlette.routing import Route
 
 from .people import People, Person
 from .places import write_privately
+from .sign_in import Codes, SignIn, fault_of, sign_in_page
 
 AUDIENCE = "tandem"
 TOKEN_LIFETIME_S = 8 * 3600  # A working day: nobody is signed out in the middle of one.
-CODE_LIFETIME_S = 60  # A browser comes back with it at once.
-OPEN_CODES = 1000  # More sign-ins at once than any development deployment sees.
 DEVELOPMENT_GRANT = "urn:tandem:dev-person"
 MACHINES = uuid.UUID("5a2f7c3e-94f1-5d0b-8f53-0c1c1f6f9a10")
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-@dataclass(frozen=True)
-class SignIn:
-    """What a browser was sent here with, and must come back with."""
-
-    client_id: str
-    redirect_uri: str
-    challenge: str
-    nonce: str
-    person: Person
-    until: float
 
 
 class Issuer:
@@ -63,7 +45,7 @@ class Issuer:
         self._secret = secret
         self._people = people
         self._lifetime_s = lifetime_s
-        self._codes: dict[str, SignIn] = {}
+        self._codes = Codes()
 
     async def configuration(self, _: Request) -> Response:
         return JSONResponse(
@@ -109,13 +91,14 @@ class Issuer:
     async def authorize(self, request: Request) -> Response:
         """GET shows who may sign in; POST is the choice, and sends the browser back with a code."""
         asked = dict(request.query_params)
-        check_authorization(asked)
+        if fault := fault_of(asked):
+            raise refusal("invalid_request", fault)
         if request.method == "GET":
             return HTMLResponse(sign_in_page(self._people.all()))
         person = self._people.find(str((await request.form()).get("sub", "")))
         if person is None:
             raise refusal("invalid_request", "Nobody of that id is registered here.")
-        code = self._hand_out(asked, person)
+        code = self._codes.hand_out(asked, person)
         back = {"code": code, "iss": self._address}
         if "state" in asked:
             back["state"] = asked["state"]
@@ -165,34 +148,14 @@ class Issuer:
         return self._issue(person.claims(), lifetime_s)
 
     def _for_code(self, form: Mapping[str, str]) -> Response:
-        sign_in = self._codes.pop(form.get("code", ""), None)  # A code serves once.
-        if (
-            sign_in is None
-            or sign_in.until < time.monotonic()
-            or sign_in.client_id != form.get("client_id")
-            or sign_in.redirect_uri != form.get("redirect_uri")
-            or not hmac.compare_digest(challenge_of(form.get("code_verifier", "")), sign_in.challenge)
-        ):
+        sign_in = self._codes.take_back(form)
+        if sign_in is None:
             raise refusal("invalid_grant", "The code is spent, too old, or another client's.")
         return self._issue(
             {**sign_in.person.claims(), "client_id": sign_in.client_id},
             self._lifetime_s,
             id_token_for=sign_in,
         )
-
-    def _hand_out(self, asked: Mapping[str, str], person: Person) -> str:
-        if len(self._codes) >= OPEN_CODES:
-            self._codes.pop(next(iter(self._codes)))  # The oldest.
-        code = secrets.token_urlsafe(24)
-        self._codes[code] = SignIn(
-            asked["client_id"],
-            asked["redirect_uri"],
-            asked["code_challenge"],
-            asked.get("nonce", ""),
-            person,
-            time.monotonic() + CODE_LIFETIME_S,
-        )
-        return code
 
     def _issue(self, claims: Mapping[str, Any], lifetime_s: int, id_token_for: SignIn | None = None) -> Response:
         # Wall time, also where a deployment's own clock is simulated: tokens concern real access.
@@ -234,37 +197,6 @@ async def refuse(_: Request, error: Exception) -> Response:
     except ValueError:
         body = {"error": "invalid_request", "error_description": error.detail}
     return JSONResponse(body, status_code=error.status_code)
-
-
-def check_authorization(asked: Mapping[str, str]) -> None:
-    """Raises unless a browser may be sent back where it asks to go, with a code bound to it."""
-    if urlsplit(asked.get("redirect_uri", "")).hostname not in LOOPBACK:
-        raise refusal("invalid_request", "redirect_uri must be on this machine.")
-    if asked.get("response_type") != "code" or not asked.get("client_id"):
-        raise refusal("invalid_request", "response_type must be code, and client_id given.")
-    if asked.get("code_challenge_method") != "S256" or not asked.get("code_challenge"):
-        raise refusal("invalid_request", "A code_challenge by S256 is required.")
-
-
-def challenge_of(verifier: str) -> str:
-    """RFC 7636, section 4.2."""
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def sign_in_page(people: list[Person]) -> str:
-    """A form that posts back to its own address, which carries what the browser came with."""
-    choices = "".join(
-        f'<p><button name="sub" value="{escape(one.sub)}">{escape(one.name or one.sub)}, '
-        f"{escape(one.role.replace('_', ' '))}</button></p>"
-        for one in people
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>Sign in</title>'
-        "<h1>Sign in</h1><p>A development deployment: choose who you are.</p>"
-        f'<form method="post">{choices or "<p>Nobody is registered yet.</p>"}</form></html>'
-    )
 
 
 def read_or_create_key(path: Path) -> ECKey:

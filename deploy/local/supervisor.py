@@ -15,25 +15,21 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
-from . import health, kafka, own_parts, postgres
+from . import kafka, own_parts, postgres
 from .control import Answer, Say, listen
+from .keeping import Kept
 from .places import Places, write_privately
 from .ports import HOST, Ports
-from .processes import Identity, Program, Record, last_lines, records, spawn
+from .processes import Identity, Program, Record, records
 
 SUPERVISOR = "supervisor"
 TOKEN = "supervisor"  # noqa: S105  The name of a file.
 LOG_LIMIT = 16 << 20  # Bytes; one older file of the same size is kept.
-LOOK_AGAIN_S = 0.03  # Between two questions after a server's health.
 HOUSEKEEPING_S = 0.25  # How soon an owner's death is seen.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0  # Before a process that ended is started again.
-SETTLED_S = 10.0  # One that ran this long had not failed to start.
 FOLDER_TAKEN = 3  # Exit code: another supervisor has this state folder.
 PORT_TRIES = 3  # Another program may take a port between our look and our server's.
 
@@ -44,28 +40,6 @@ PARTS: Mapping[str, Prepare] = {
     "issuer": own_parts.prepare_issuer,
     "mailbox": own_parts.prepare_mailbox,
 }
-
-
-@dataclass
-class Kept:
-    """A program that is kept running, and the task that does so."""
-
-    program: Program
-    wanted: bool = True
-    starts: int = 0
-    exit_code: int | None = None
-    process: asyncio.subprocess.Process | None = None
-    task: asyncio.Task[None] | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def runs(self) -> bool:
-        return self.process is not None and self.process.returncode is None
-
-    @property
-    def tended(self) -> bool:
-        """Whether it runs, or is about to again."""
-        return self.wanted and self.task is not None and not self.task.done()
 
 
 class Supervisor:
@@ -116,11 +90,11 @@ class Supervisor:
             case "resume":
                 await self.start(self.named(request["name"]).program)
             case "await":
-                await self.until_healthy(self.named(request["name"]), endings_allowed=True)
+                await self.named(request["name"]).until_healthy(endings_allowed=True)
             case "hold":
-                await self.hold(request["name"], request["signal"])
+                await self.named(request["name"]).hold(request["signal"])
             case "status":
-                answer = {name: describe(kept) for name, kept in self._kept.items()}
+                answer = {name: kept.describe() for name, kept in self._kept.items()}
             case other:
                 raise RuntimeError(f"the supervisor does not know how to {other!r}")
         return answer
@@ -143,7 +117,7 @@ class Supervisor:
 
     async def start_part(self, name: str, say: Say) -> None:
         if name in self._kept and self._kept[name].tended:
-            await self.until_healthy(self._kept[name], endings_allowed=True)
+            await self._kept[name].until_healthy(endings_allowed=True)
             return
         began = time.monotonic()
         for remaining in reversed(range(PORT_TRIES)):
@@ -165,120 +139,24 @@ class Supervisor:
         if kept and kept.tended:
             if kept.program != program:
                 raise RuntimeError(f"{program.name} runs already, started differently; stop it")
-            return await self.until_healthy(kept, endings_allowed=True)
+            await kept.until_healthy(endings_allowed=True)
+            return
         if kept and kept.task:
             await kept.task  # It is just being ended.
-        kept = self._kept[program.name] = Kept(program, starts=kept.starts if kept else 0)
-        kept.task = asyncio.create_task(self.keep(kept))
-        try:
-            await self.until_healthy(kept)
-        except RuntimeError:
-            await self.hold(program.name, signal.SIGKILL)
-            raise
-
-    async def hold(self, name: str, number: int) -> None:
-        """End a program by the signal given, and do not start it again until asked to."""
-        kept = self.named(name)
-        kept.wanted = False
-        kept.ended.set()
-        await end(kept, number)
-        if kept.task:
-            await kept.task
+        kept = self._kept[program.name] = Kept(program, self._places, kept.starts if kept else 0)
+        await kept.start()
 
     def named(self, name: str) -> Kept:
         if name not in self._kept:
             raise RuntimeError(f"nothing named {name!r} was started here")
         return self._kept[name]
 
-    async def keep(self, kept: Kept) -> None:
-        """Run a program, again and again while it is wanted and meant to be restarted."""
-        program = kept.program
-        pause_s = FIRST_PAUSE_S
-        log = self._places.log / f"{program.name}.log"
-        while kept.wanted:
-            began = time.monotonic()
-            kept.process = await spawn(program, log)
-            kept.starts += 1
-            kept.exit_code = None
-            identity = Identity.of(kept.process.pid)
-            if identity:  # None: it ended at once.
-                Record(program.name, identity, program.host, program.port).write(self._places.run)
-            if not kept.wanted:  # It was to be ended while it was being spawned.
-                kept.process.kill()
-            kept.exit_code = await kept.process.wait()
-            note(f"{program.name}, started {kept.starts} times, ended with {kept.exit_code}")
-            (self._places.run / f"{program.name}.json").unlink(missing_ok=True)
-            if not program.restart:
-                return
-            settled = time.monotonic() - began > SETTLED_S
-            pause_s = FIRST_PAUSE_S if settled else min(pause_s * 2, LONGEST_PAUSE_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(kept.ended.wait(), pause_s)
-
-    async def until_healthy(self, kept: Kept, endings_allowed: bool = False) -> None:
-        """Bounded. An ending is a failure at a first start, and expected of one just killed."""
-        program = kept.program
-        log = self._places.log / f"{program.name}.log"
-        until = time.monotonic() + program.healthy_within_s
-        reason = "it was not asked"
-        while time.monotonic() < until:
-            if not kept.wanted:
-                raise RuntimeError(f"{program.name} was stopped meanwhile")
-            if kept.task and kept.task.done():
-                kept.task.result()  # It could not even be spawned.
-            if kept.exit_code is not None and not endings_allowed:
-                raise RuntimeError(f"{program.name} ended with {kept.exit_code} at its start:\n{last_lines(log)}")
-            if kept.runs:
-                try:
-                    if program.health:
-                        await health.ask(program.health)
-                    return
-                except health.NotYet as not_yet:
-                    reason = str(not_yet)
-            await asyncio.sleep(LOOK_AGAIN_S)
-        raise RuntimeError(
-            f"{program.name} is not healthy after {program.healthy_within_s:.0f} s ({reason}):\n" + last_lines(log)
-        )
-
     async def end_all(self) -> None:
         """Houses first: they still talk to the parts while they finish."""
-        houses = [name for name in self._kept if name not in PARTS]
-        parts = [name for name in self._kept if name in PARTS]
-        for names in (houses, parts):
-            await asyncio.gather(*(self.hold(name, self._kept[name].program.stop_signal) for name in names))
-
-
-async def end(kept: Kept, number: int) -> None:
-    """By the signal given, then, after a bound, by SIGKILL for its whole process group."""
-    process = kept.process
-    if process is None or process.returncode is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
-        process.send_signal(signal.SIGCONT)  # A stopped one would not notice.
-    try:
-        await asyncio.wait_for(process.wait(), kept.program.stops_within_s)
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
-def note(line: str) -> None:
-    """Into the supervisor's own log."""
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}", flush=True)
-
-
-def describe(kept: Kept) -> dict[str, Any]:
-    return {
-        "runs": kept.runs,
-        "wanted": kept.wanted,
-        "pid": kept.process.pid if kept.process and kept.runs else None,
-        "host": kept.program.host,
-        "port": kept.program.port,
-        "starts": kept.starts,
-        "exit_code": kept.exit_code,
-    }
+        houses = [kept for name, kept in self._kept.items() if name not in PARTS]
+        parts = [kept for name, kept in self._kept.items() if name in PARTS]
+        for those in (houses, parts):
+            await asyncio.gather(*(kept.hold(kept.program.stop_signal) for kept in those))
 
 
 def end_leftovers(places: Places) -> None:
