@@ -37,7 +37,7 @@ def wire(settings: Settings, formulary: Formulary) -> FastAPI:
     notes = reacting(
         house.engine, "notes", [topics.PATIENTS, topics.THERAPY], react, orders, house.clock, types=REACTS_TO
     )
-    commands = Commands(house, orders, access, waits={"patients": notes.reacted, "therapy": notes.reacted})
+    commands = Commands(house, orders, access, waits={"patients": notes.reached, "therapy": notes.reached})
     return serve(
         house,
         access,
