@@ -26,6 +26,11 @@ SESSION_MS = 10_000
 HEARTBEAT_MS = 2_000  # Five may be lost before the group gives a worker up.
 ADMIN_TIMEOUT_MS = 15_000
 
+# Not FastStream's own logger, which writes where and how it likes. What it warns of (no topics made on first use) is
+# what we want; an error is that of a fetch.
+library_log = logging.getLogger(__name__)
+library_log.setLevel(logging.ERROR)
+
 
 class WrongPartitions(Exception):
     """A topic exists with another number of partitions than the others: a patient would have two workers."""
@@ -55,8 +60,8 @@ def create_broker(bootstrap: str) -> KafkaBroker:
         consumer_only=True,  # No producer whose defaults (acks=1, no idempotence) somebody might come to use.
         allow_auto_create_topics=False,  # A topic made on first use has 1 partition and 1 replica.
         graceful_timeout=STOP_S,  # None and 0 cancel a handler in its transaction.
-        logger=logging.getLogger("faststream"),
-        log_level=logging.DEBUG,  # A line for every batch otherwise.
+        logger=library_log,
+        log_level=logging.DEBUG,  # Two lines for every batch otherwise.
     )
 
 
