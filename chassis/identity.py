@@ -18,7 +18,6 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import ECKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contracts.clinical import Code
 from contracts.permissions import Person
 from contracts.roles import Purpose, Role
 
@@ -69,6 +68,9 @@ class Asking:
     correlation_id: UUID
 
 
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class Claims(BaseModel):
     """What a token says of who asks."""
 
@@ -76,8 +78,8 @@ class Claims(BaseModel):
 
     sub: UUID
     role: Role
-    clinics: Annotated[tuple[Code, ...], Field(max_length=200)] = ()
-    name: Code | None = None
+    clinics: Annotated[tuple[Name, ...], Field(max_length=200)] = ()
+    name: Name | None = None
     patient: UUID | None = None  # Whose record is their own.
 
 

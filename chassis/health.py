@@ -1,0 +1,156 @@
+"""Whether this process lives, is ready, has settled: for Kubernetes, for Prometheus, for a player of simulated time.
+
+Liveness asks the event loop alone: a database that is away is not mended by starting anew. Readiness asks for what
+moves, not for what answers a ping.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from sqlalchemy import text
+
+from .access import Access
+from .clock import ClockRefused
+from .consuming import Consumers
+from .database import DATABASE_ERRORS
+from .house import House
+from .http import Problem, Viewing
+from .logs import log
+from .relay import outbox_health
+from .timers import Timers, due_count
+
+BEAT_S = 1.0
+STUCK_AFTER_S = 15.0  # More than the longest fold that was ever accepted, less than Kafka's session.
+DATABASE_S = 2.0
+APPENDED = text("SELECT count(*) FROM event")
+
+Count = Callable[[], Awaitable[int]]
+
+
+@dataclass
+class Vital:
+    """What can be told of one process."""
+
+    house: House
+    access: Access
+    consumers: Consumers | None
+    timers: Timers[Any] | None
+    due: Mapping[str, Count]
+    shown: Mapping[str, str | int | bool]
+    started: bool = False
+    beaten_at: float = field(default_factory=time.monotonic)
+
+    async def beat(self) -> None:
+        """The event loop's heartbeat."""
+        while True:
+            self.beaten_at = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+
+    async def database_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(DATABASE_S), self.house.engine.connect() as session:
+                await session.execute(text("SELECT 1"))
+        except (TimeoutError, *DATABASE_ERRORS):
+            return False
+        return True
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether to send requests here, and what that is judged by."""
+        works = {
+            health.work: {"claimed": health.claimed, "stalled": health.stalled, "moved_s": round(health.moved_s, 1)}
+            for health in (self.consumers.health() if self.consumers else [])
+        }
+        database = await self.database_answers()
+        moving = all(work["claimed"] and not work["stalled"] for work in works.values())
+        clock = self.house.clock
+        simulated = (await clock.now()).isoformat() if database and self.started and clock.simulated else None
+        return self.started and database and moving, {
+            "house": self.house.name,
+            "roles": sorted(self.house.settings.roles),
+            "started": self.started,
+            "database": database,
+            "works": works,
+            "simulated_time": simulated,
+            **self.shown,
+        }
+
+    async def settled(self) -> dict[str, int]:
+        """What is still on its way, asked in the order in which it moves: what is read becomes timers and messages,
+        those become facts, those are published."""
+        lag = await self.house.progress.lag() if self.house.progress else 0
+        timers_due = await due_count(self.house.engine)
+        due = {name: await count() for name, count in self.due.items()}
+        outbox = await outbox_health(self.house.engine)
+        async with self.house.engine.connect() as session:
+            appended = (await session.execute(APPENDED)).scalar_one()
+        return {
+            "deliveries_due": 0,
+            "lag": lag,
+            "timers_due": timers_due,
+            **due,
+            "outbox": outbox.rows,
+            "appended": appended,
+        }
+
+
+class MoveClock(BaseModel):
+    """To when simulated time is moved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    now: AwareDatetime
+
+
+def watched(vital: Vital) -> APIRouter:
+    """Open to whoever reaches the port: they name no person."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/live")
+    async def live() -> Response:
+        if time.monotonic() - vital.beaten_at > STUCK_AFTER_S:
+            raise Problem(503, "event_loop_stuck", "Restart this process.")
+        return JSONResponse({"live": True})
+
+    @router.get("/ready")
+    async def ready() -> Response:
+        is_ready, told = await vital.readiness()
+        return JSONResponse({"ready": is_ready, **told}, 200 if is_ready else 503)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def operated(vital: Vital) -> APIRouter:
+    """For operators: the player of simulated time is one."""
+    router = APIRouter(tags=["operation"])
+
+    @router.get("/settled")
+    async def settled(viewing: Viewing) -> dict[str, int]:
+        """What has not come to rest in this house; `appended` counts all facts, so that a change is noticed."""
+        await vital.access.allow(viewing, "operate", None)
+        return await vital.settled()
+
+    @router.put("/clock")
+    async def clock(viewing: Viewing, move: Annotated[MoveClock, Body()]) -> dict[str, str]:
+        """Moves simulated time forward, in a deployment that was created for it."""
+        await vital.access.allow(viewing, "operate", None)
+        try:
+            await vital.house.clock.move(move.now)
+        except ClockRefused as refused:
+            raise Problem(409, "clock_not_moved", str(refused)) from None
+        log.info("clock_moved", to=move.now.isoformat(), by=viewing.caller.person.id)
+        if vital.timers:
+            vital.timers.wake()
+        return {"now": (await vital.house.clock.now()).isoformat()}
+
+    return router
