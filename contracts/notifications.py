@@ -27,6 +27,8 @@ class MessageQueued(Fact):
     not_after: datetime  # Later than this it would be of no use.
     lexicon_version: Code  # Of the lint that the wording passed.
     about: UUID  # The appointment or the follow-up.
+    wall_time: Code | None = None  # Of the visit it speaks of, as the patient was told it.
+    time_zone: Code | None = None  # Where that time holds.
 
 
 class MessageSent(Fact):
@@ -40,7 +42,7 @@ class MessageSent(Fact):
 
 
 class MessageFailed(Fact):
-    """The message did not go out; either it is tried again, or a person must look."""
+    """The message did not go out, or nobody can tell (`outcome_unknown`); it is tried again, or a person must look."""
 
     TYPE: ClassVar[str] = "notifications.message-failed.v1"
     ABOUT: ClassVar[str] = "message/{message_id}"
