@@ -54,10 +54,13 @@ class Deployment:
         self.stack.down()
 
     def discard(self) -> None:
-        """End everything that runs here and remove what it kept."""
+        """End everything that runs here and remove what it kept, nothing else that lies in the folder."""
         self.down()
-        if self.state.exists():
-            shutil.rmtree(self.state)
+        places = self.stack.places
+        for folder in (places.run, places.log, places.data, places.secrets):
+            if folder.exists():
+                shutil.rmtree(folder)
+        places.ports.unlink(missing_ok=True)
 
     def addresses(self) -> dict[str, str]:
         """Where the houses that run now listen. Raises NotRunning when there is no stack."""

@@ -35,9 +35,10 @@ MARK_TABLE = text("""
         simulated boolean NOT NULL,
         simulated_now timestamptz CHECK (simulated = (simulated_now IS NOT NULL)),
         kafka_cluster_id text)""")
+# Simulated time begins before anything that could be played: it only moves forward.
 MARK = text("""
     INSERT INTO deployment (simulated, simulated_now)
-    VALUES (:simulated, CASE WHEN :simulated THEN now() END)""")
+    VALUES (:simulated, CASE WHEN :simulated THEN timestamptz 'epoch' END)""")
 MARKED = text("SELECT simulated FROM deployment")
 TABLES = text("""
     SELECT count(*) FILTER (WHERE tablename = 'deployment' AND schemaname = current_schema()) AS marks,
