@@ -97,7 +97,7 @@ class Batch(Generic[S, C, F]):
     async def decide_some(
         self, tx: AsyncConnection, asks: Sequence[tuple[int, str, Ask[C]]], answers: dict[int, Answer | Rejected]
     ) -> None:
-        """All these asks; or each half of them, when a constraint of the house refuses one: in the end that one alone."""
+        """All these asks; or each half of them, when a constraint of the house refuses one, down to that one alone."""
         try:
             drafts = await self.append(tx, asks)
         except Rejected as refusal:
