@@ -10,7 +10,7 @@ from contracts import topics
 from contracts.permissions import Known
 
 from .api import routes
-from .domain.patients import known_time_zones, patients
+from .domain.patients import Places, known_time_zones, patients
 
 
 def create_app() -> FastAPI:
@@ -20,7 +20,7 @@ def create_app() -> FastAPI:
 def wire(settings: Settings) -> FastAPI:
     house = House("patients", settings)
     store = house.store(topics.PATIENTS)
-    records = CommandHandler(patients(known_time_zones()), store, house.clock)
+    records = CommandHandler(patients(Places(known_time_zones(), settings.time_zone)), store, house.clock)
 
     async def known(patient: str) -> Known | None:
         """Who may see a patient, from the house's own facts: what was withdrawn holds without delay."""

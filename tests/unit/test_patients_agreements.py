@@ -1,6 +1,6 @@
 """Where a patient may be reached, who cares for them, what they agreed to, and so: what may be sent."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from services.patients.domain.commands import (
     SetContactPoint,
     WithdrawConsent,
 )
-from services.patients.domain.patients import patients
+from services.patients.domain.patients import Places, patients
 from services.patients.domain.record import Record
 from services.patients.domain.sending import Allowed, may_send
 from tests.support.scenario import Scenario
@@ -88,7 +88,7 @@ def but(model: Any, **changes: Any) -> Any:
 
 @pytest.fixture
 def anyone() -> Patient:
-    return Scenario(patients(frozenset({"America/New_York"})))
+    return Scenario(patients(Places(frozenset({"America/New_York", "Pacific/Auckland"}), UTC)))
 
 
 @pytest.fixture
@@ -212,6 +212,13 @@ def test_a_therapist_joins_the_team_from_today_at_the_patients_clinic(patient: P
     patient.then(assigned)
     patient.given(assigned)
     assert patient.state.access == Known("north", (Membership("t-1", "therapist", date(2026, 3, 2)),))
+
+
+def test_a_member_may_act_at_once_wherever_the_patients_day_has_begun(anyone: Patient) -> None:
+    """On Monday evening in UTC it is Tuesday in Auckland; a day on the team is counted in the deployment's zone."""
+    anyone.given(but(enrolled, time_zone="Pacific/Auckland"))
+    anyone.when(assign, now=datetime(2026, 3, 2, 23, 0, tzinfo=UTC))
+    anyone.then(assigned)
 
 
 def test_who_is_on_the_team_already_is_not_assigned_again(patient: Patient) -> None:

@@ -1,6 +1,6 @@
 """Whatever is asked of patients in whatever order: only refusals, nothing twice, and a fold that takes any prefix."""
 
-from datetime import date
+from datetime import UTC, date
 from functools import reduce
 from uuid import UUID
 
@@ -24,12 +24,12 @@ from services.patients.domain.commands import (
     SetContactPoint,
     WithdrawConsent,
 )
-from services.patients.domain.patients import patients
+from services.patients.domain.patients import Places, patients
 from services.patients.domain.record import Record, evolve
 from services.patients.domain.sending import Allowed, may_send
 from tests.support.scenario import ask_for, event_of
 
-DECIDER = patients(frozenset({"America/New_York", "Pacific/Kiritimati"}))
+DECIDER = patients(Places(frozenset({"America/New_York", "Pacific/Kiritimati"}), UTC))
 
 # Few values each, so that asks meet: the same id with other content, the same content under another id.
 ids = st.sampled_from([UUID(int=number) for number in (1, 2)])

@@ -25,7 +25,7 @@ from services.patients.domain.commands import (
     RefuteAllergy,
     ResolveCondition,
 )
-from services.patients.domain.patients import known_time_zones, patients
+from services.patients.domain.patients import Places, known_time_zones, patients
 from services.patients.domain.record import Record
 from tests.support.scenario import ASKED, CLINICIAN, PATIENT, Scenario, ask_for
 
@@ -90,7 +90,7 @@ def but(model: Any, **changes: Any) -> Any:
 
 @pytest.fixture
 def anyone() -> Patient:
-    return Scenario(patients(known_time_zones()))
+    return Scenario(patients(Places(known_time_zones(), UTC)))
 
 
 @pytest.fixture

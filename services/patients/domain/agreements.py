@@ -67,7 +67,7 @@ def remove_contact_point(record: Record, command: RemoveContactPoint) -> list[Pa
     return [] if known.removed else [ContactPointRemoved(contact_point_id=command.contact_point_id)]
 
 
-def assign(record: Record, command: AssignCareTeamMember, clinic: str, today: date) -> list[PatientsFact]:
+def assign(record: Record, command: AssignCareTeamMember, clinic: str, first_day: date) -> list[PatientsFact]:
     if command.role not in CLINICIANS:
         raise Rejected("role_not_on_care_teams", f"A care team is made of: {', '.join(CLINICIANS)}.")
     known = record.team.get((command.person, command.role))
@@ -76,7 +76,7 @@ def assign(record: Record, command: AssignCareTeamMember, clinic: str, today: da
         name=command.name,
         role=command.role,
         clinic=clinic,
-        from_on=command.from_on or (known.from_on if known else today),
+        from_on=command.from_on or (known.from_on if known else first_day),
         until_on=command.until_on,
     )
     if assigned == known:

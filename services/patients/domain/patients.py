@@ -1,10 +1,11 @@
 """What may be told of one patient, and what is refused: enrolment first, then everything that stands on it.
 
-Days are those of the patient's own time zone.
+Days are those of the patient's own time zone, but for the care team's, which are the deployment's.
 """
 
 from collections.abc import Iterable, Set
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from importlib.resources import files
 from typing import assert_never
@@ -44,9 +45,16 @@ from .record import Record, evolve
 AGE_MAX_YEARS = 130  # Nobody is known to have lived longer than 122 years; beyond is a typing error.
 
 
-def patients(time_zones: Set[str]) -> Decider[Record, PatientsCommand, PatientsFact]:
-    """The decider; `time_zones` are the IANA names that a patient's may be."""
-    return Decider(initial=Record(), decide=partial(decide, time_zones), evolve=evolve)
+@dataclass(frozen=True)
+class Places:
+    """`known` are the IANA names that a patient's time zone may have; a day on a care team begins in `team_days`."""
+
+    known: Set[str]
+    team_days: tzinfo
+
+
+def patients(places: Places) -> Decider[Record, PatientsCommand, PatientsFact]:
+    return Decider(initial=Record(), decide=partial(decide, places), evolve=evolve)
 
 
 def known_time_zones() -> frozenset[str]:
@@ -55,11 +63,11 @@ def known_time_zones() -> frozenset[str]:
 
 
 def decide(  # noqa: PLR0911, PLR0912 (one branch a command)
-    time_zones: Set[str], record: Record, ask: Ask[PatientsCommand]
+    places: Places, record: Record, ask: Ask[PatientsCommand]
 ) -> list[PatientsFact]:
     command = ask.command
     if isinstance(command, EnrolPatient):
-        return enrol(record, command, ask, time_zones)
+        return enrol(record, command, ask, places.known)
     if record.enrolment is None:
         raise Rejected("patient_not_enrolled", "Enrol the patient first, or check the patient's id.")
     today = day(ask.now, record.enrolment.time_zone)
@@ -77,7 +85,8 @@ def decide(  # noqa: PLR0911, PLR0912 (one branch a command)
         case RemoveContactPoint():
             return remove_contact_point(record, command)
         case AssignCareTeamMember():
-            return assign(record, command, command.clinic or record.enrolment.clinic, today)
+            first_day = ask.now.astimezone(places.team_days).date()  # As whoever asks whether they may will count it.
+            return assign(record, command, command.clinic or record.enrolment.clinic, first_day)
         case ReleaseCareTeamMember():
             return release(record, command)
         case GrantConsent():
