@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -29,7 +29,7 @@ from services.therapy.domain.commands import (
 )
 from services.therapy.domain.measures import load_measures
 from services.therapy.domain.modalities import load_modalities
-from tests.support.scenario import CLINICIAN, NOW, Scenario, ask_for
+from tests.support.scenario import CLINICIAN, NOW, Scenario
 
 Patient = Scenario[Care, TherapyCommand, TherapyFact]
 
@@ -81,7 +81,7 @@ recorded = MeasureRecorded(
     language="en",
 )
 
-FLAG = ask_for(record).new_id("PHQ-9:flag:9")
+FLAG = uuid5(FORM, "PHQ-9:flag:9")
 flagged = RiskFlagRaised(
     flag_id=FLAG,
     tier="moderate",

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import partial
 from hashlib import sha256
 from typing import assert_never
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from chassis.decider import Ask, Decider, Rejected
 from contracts.clinical import BirthDateNoted
@@ -167,7 +167,7 @@ def record(care: Care, command: RecordMeasure, ask: Ask[TherapyCommand], measure
         raise Rejected("measure_record_id_already_used", "This id is another form's. Record this one under a new id.")
     raised = [
         RiskFlagRaised(
-            flag_id=ask.new_id(flag.rule.rule_id),
+            flag_id=uuid5(recorded.measure_record_id, flag.rule.rule_id),  # Known to whoever knows the form.
             tier=TIERS[flag.rule.rule_id],
             measure=measure.name,
             item=flag.item,
