@@ -142,7 +142,7 @@ async def test_a_command_needs_an_idempotency_key(clinic: Clinic) -> None:
     headers = await clinic.staff.headers("dr-e2e", "prescriber", "north")
     address = clinic.houses.address("prescribing")
     answer = await clinic.staff.http.post(f"{address}/patients/{PATIENT}/orders", json=PRESCRIPTION, headers=headers)
-    problem(answer, 400, "idempotency_key_missing")
+    problem(answer, 400, "idempotency_key_required")
 
 
 async def test_a_key_serves_one_command_and_repeats_its_answer(clinic: Clinic) -> None:
