@@ -7,7 +7,7 @@ readers use. A fold that is run again writes the same rows again, and can send n
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
@@ -156,7 +156,8 @@ class Folded(Generic[D]):
     """A document after some facts, with the rows and the skipped types that came of them."""
 
     document: D
-    stored: bytes | None  # Its bytes in the table, None once it has changed.
+    stored: bytes | None  # Its bytes in the table; none before the first fact.
+    folded: bool = False  # Since it was loaded.
     rows: tuple[TimelineRow, ...] = ()
     skipped: tuple[str, ...] = ()
 
@@ -211,17 +212,16 @@ class FoldingSession(Generic[D]):
     def take(self, state: Folded[D], fact: Received) -> Folded[D]:
         projection = self.folding.projection
         if fact.type not in projection.types:
-            return Folded(state.document, state.stored, state.rows, (*state.skipped, skippable(fact.type, projection)))
+            return replace(state, skipped=(*state.skipped, skippable(fact.type, projection)))
         event = event_from(fact.headers, fact.value, self.folding.codec)
         document = projection.project(state.document, event)
         rows = timeline(event, projection.entries(event)) if projection.entries else ()
-        return Folded(document, None, (*state.rows, *rows), state.skipped)
+        return Folded(document, state.stored, True, (*state.rows, *rows), state.skipped)
 
     async def write(self, tx: AsyncConnection, pages: Sequence[Page[Folded[D]]]) -> None:
         projection = self.folding.projection
         documents = [
-            page.state.stored if page.state.stored is not None else projection.encode(page.state.document)
-            for page in pages
+            projection.encode(page.state.document) if page.state.folded else page.state.stored for page in pages
         ]
         await tx.execute(self.statements.write, {**columns(pages), "documents": documents})
         if rows := [row for page in pages for row in page.state.rows]:

@@ -30,7 +30,8 @@ WRITE = text("""
          AS n(key, seen, stale_since)
     WHERE s.work = :work AND s.version = :version AND s.key = n.key""")
 LOOK = text("""
-    SELECT key, CAST(seen AS text) AS seen, stale_since FROM seen WHERE work = :work AND version = :version AND key = ANY(:keys)""")
+    SELECT key, CAST(seen AS text) AS seen, stale_since FROM seen
+    WHERE work = :work AND version = :version AND key = ANY(:keys)""")
 
 MARKS = msgspec.json.Decoder(dict[str, tuple[int, str]])
 

@@ -1,18 +1,20 @@
 """What tests of the reading side share: facts chained by hand and published as a relay would, and what came of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import UUID, uuid5
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.assignment import Work
+from chassis.checkpoints import Held
 from chassis.consuming import Consumers
 from chassis.database import create_engine, ensure_database, house_url
 from chassis.documents import Documents
@@ -173,9 +175,7 @@ class Reading:
         progress = Progress(self.engine, self.servers.kafka, works, prefix=self.prefix)
         await progress.start()
         try:
-            async with asyncio.timeout(within_s):
-                while await progress.lag():
-                    await asyncio.sleep(0.02)
+            await soon(lambda: caught_up(progress), within_s)
         finally:
             await progress.stop()
 
@@ -211,6 +211,60 @@ async def reading(servers: Servers, prefix: str, *, database_url: str | None = N
     finally:
         await producer.stop()
         await engine.dispose()
+
+
+async def caught_up(progress: Progress) -> bool:
+    return await progress.lag() == 0
+
+
+async def soon(check: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> None:
+    """Ask until the answer is yes. Raises AssertionError when it never is."""
+    until = time.monotonic() + within_s
+    while not await check():
+        assert time.monotonic() < until, f"not within {within_s:.0f} s"
+        await asyncio.sleep(0.02)
+
+
+class Feed:
+    """Hands records to a work as the loop would, all in partition 0, without a Kafka in between."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.held: dict[TopicPartition, Held] = {}
+
+    async def claim(self) -> None:
+        partitions = [TopicPartition(topic.name, 0) for topic in self.work.topics]
+        await self.work.prepare()
+        self.held = dict(await self.work.claim(partitions, "cluster"))
+
+    async def __call__(self, *records: Published) -> None:
+        """One batch, in this order in each topic."""
+        if not self.held:
+            await self.claim()
+        batch: dict[TopicPartition, list[ConsumerRecord[Any, Any]]] = {}
+        for record in records:
+            partition = TopicPartition(record.topic.name, 0)
+            fetched = batch.setdefault(partition, [])
+            fetched.append(as_fetched(record, self.held[partition].next_offset + len(fetched)))
+        await self.work.apply(batch, self.held)
+        for partition, fetched in batch.items():
+            self.held[partition] = Held(fetched[-1].offset + 1, self.held[partition].epoch)
+
+
+def as_fetched(record: Published, offset: int) -> "ConsumerRecord[Any, Any]":
+    return ConsumerRecord(
+        topic=record.topic.name,
+        partition=0,
+        offset=offset,
+        timestamp=int(AT.timestamp() * 1_000),
+        timestamp_type=0,
+        key=record.key,
+        value=record.value,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        headers=record.headers,
+    )
 
 
 def facts_of(records: Iterable[Published]) -> list[Counted]:

@@ -44,8 +44,8 @@ BLOCKED = """
         CONSTRAINT blocked_pkey PRIMARY KEY (work, version, key, source))"""
 
 # A record as it came. Kafka's key, the names and the values of headers may hold what text in PostgreSQL may not:
-# they are bytes here. What could not even be placed has no sequence and is told apart by where it lay and by the hash of
-# its bytes.
+# they are bytes here. What could not even be placed has no sequence, and is told apart by where it lay and by the hash
+# of its bytes.
 PARKED = """
     CREATE TABLE parked (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT parked_pkey PRIMARY KEY,
