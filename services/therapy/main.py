@@ -26,5 +26,5 @@ def wire(settings: Settings) -> FastAPI:
     store = house.store(topics.THERAPY)
     care = CommandHandler(therapy(load_measures(), load_modalities()), store, house.clock)
     notes = reacting(house.engine, "notes", [topics.PATIENTS], react, care, house.clock, types=REACTS_TO)
-    commands = Commands(house, care, access, waits={"patients": notes.reacted})
+    commands = Commands(house, care, access, waits={"patients": notes.reached})
     return serve(house, access, routes=[routes(commands)], works=[notes], stores=[store])
