@@ -1,8 +1,8 @@
 """Structured logs: one JSON object a line on standard output, with ids only.
 
 Never a name, a payload or anything else written about a person, nor the text of an exception, which may quote it:
-of a failure the log tells type and place. `service` is on every line; `correlation_id` and `stream` are bound once, where a request or
-a batch begins.
+of a failure the log tells type and place. `service` is on every line; `correlation_id` and `stream` are bound once,
+where a request or a batch begins.
 """
 
 import asyncio

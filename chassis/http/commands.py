@@ -123,14 +123,14 @@ class Commands(Generic[C]):
         await self.access.allow(asked, form.permission, patient)
         given = await body_of(request)
         command = parsed(form.model, given, request.path_params)
-        now = await self.house.clock.now()
-        if asked.occurred_at and asked.occurred_at > now:
-            raise Problem(422, "occurs_in_the_future", "Send in Tandem-Occurred-At when it happened, not a later time.")
         content = digest(request.url.path, given, asked)
         ask_id = uuid5(ASKS, "\n".join((who.issuer, who.person.id, asked.key, content.hex())))
         key = str(form.patient(command, ask_id) if form.patient else patient)
         structlog.contextvars.bind_contextvars(stream=key)
         await self.noted(key, asked.after)
+        now = await self.house.clock.now()
+        if asked.occurred_at and asked.occurred_at > now:
+            raise Problem(422, "occurs_in_the_future", "Send in Tandem-Occurred-At when it happened, not a later time.")
         answer = await self.handler.handle(
             Ask(
                 command=command,

@@ -3,6 +3,7 @@
 Outermost of all that is ours, so that a failure nobody foresaw becomes a problem document and not a traceback.
 """
 
+import logging
 import time
 from uuid import UUID, uuid4
 
@@ -28,6 +29,9 @@ TOLD_TO_BROWSERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+ASKED_ALL_DAY = ("/live", "/ready", "/metrics")  # By machines, every few seconds.
 
 
 class Plumbing:
@@ -98,7 +102,8 @@ class Passage:
         route = getattr(self.scope.get("route"), "path", "unmatched")
         method = self.scope["method"] if route != "unmatched" else "any"  # A client can invent methods.
         REQUESTS.labels(method, route, str(self.status)).observe(seconds)
-        log.info(
+        log.log(
+            logging.DEBUG if route in ASKED_ALL_DAY else logging.INFO,
             "request_answered",
             method=method,
             route=route,
