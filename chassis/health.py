@@ -6,8 +6,9 @@ moves, not for what answers a ping.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
@@ -24,7 +25,7 @@ from .house import House
 from .http import Problem, Viewing
 from .logs import log
 from .relay import outbox_health
-from .timers import Timers, due_count
+from .timers import Timers, due_count, next_due
 
 BEAT_S = 1.0
 STUCK_AFTER_S = 15.0  # More than the longest fold that was ever accepted, less than Kafka's session.
@@ -32,6 +33,7 @@ DATABASE_S = 2.0
 APPENDED = text("SELECT count(*) FROM event")
 
 Count = Callable[[], Awaitable[int]]
+Upcoming = Callable[[], Awaitable[datetime | None]]
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Vital:
     consumers: Consumers | None
     timers: Timers[Any] | None
     due: Mapping[str, Count]
+    upcoming: Sequence[Upcoming]
     shown: Mapping[str, str | int | bool]
     started: bool = False
     beaten_at: float = field(default_factory=time.monotonic)
@@ -81,7 +84,7 @@ class Vital:
             **self.shown,
         }
 
-    async def settled(self) -> dict[str, int]:
+    async def settled(self) -> dict[str, int | str | None]:
         """What is still on its way, asked in the order in which it moves: what is read becomes timers and messages,
         those become facts, those are published."""
         lag = await self.house.progress.lag() if self.house.progress else 0
@@ -90,6 +93,8 @@ class Vital:
         outbox = await outbox_health(self.house.engine)
         async with self.house.engine.connect() as session:
             appended = (await session.execute(APPENDED)).scalar_one()
+        instants = [await next_due(self.house.engine), *[await when() for when in self.upcoming]]
+        next_due_at = min((instant for instant in instants if instant), default=None)
         return {
             "deliveries_due": 0,
             "lag": lag,
@@ -97,6 +102,7 @@ class Vital:
             **due,
             "outbox": outbox.rows,
             "appended": appended,
+            "next_due_at": next_due_at.isoformat() if next_due_at else None,
         }
 
 
@@ -135,8 +141,11 @@ def operated(vital: Vital) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/settled")
-    async def settled(viewing: Viewing) -> dict[str, int]:
-        """What has not come to rest in this house; `appended` counts all facts, so that a change is noticed."""
+    async def settled(viewing: Viewing) -> dict[str, int | str | None]:
+        """What has not come to rest in this house; `appended` counts all facts, so that a change is noticed.
+
+        `next_due_at` is the next instant at which something of its own falls due.
+        """
         await vital.access.allow(viewing, "operate", None)
         return await vital.settled()
 

@@ -53,16 +53,17 @@ def serve(
     timers: Timers[Any] | None = None,
     stores: Sequence[EventStore] = (),
     due: Mapping[str, health.Count] | None = None,
+    upcoming: Sequence[health.Upcoming] = (),
     shown: Mapping[str, str | int | bool] | None = None,
 ) -> FastAPI:
     """The house as an ASGI application.
 
-    `loops` run in role `worker` and never return: senders, for one. `due` counts what they have still to do, for
-    `GET /settled`; `shown` is told by `GET /ready`. The access copy and the relay are started without being named.
+    `loops` run in role `worker` and never return: senders, for one. `due` counts what they have still to do and
+    `upcoming` tells when more will be, for `GET /settled`; `shown` is told by `GET /ready`. The access copy and the relay are started without being named.
     """
     configure(house.name, house.settings.log_level)
     running = Running(house, access, works, loops or {}, timers, stores)
-    vital = health.Vital(house, access, running.consumers, timers, due or {}, shown or {})
+    vital = health.Vital(house, access, running.consumers, timers, due or {}, upcoming, shown or {})
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

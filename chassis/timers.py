@@ -46,6 +46,7 @@ DUE = text("""
 FIRED = text("""
     UPDATE timer SET fired_at = tandem_now() WHERE id = :id AND due_at = :due_at AND fired_at IS NULL RETURNING id""")
 COUNT = text("SELECT count(*) FROM timer WHERE fired_at IS NULL AND due_at <= tandem_now()")
+NEXT = text("SELECT min(due_at) FROM timer WHERE fired_at IS NULL AND due_at > tandem_now()")
 
 PAGE = 100
 POLL_S = 0.5  # A follow-up is due to the day; half a second is for whoever watches.
@@ -202,4 +203,11 @@ async def due_count(engine: AsyncEngine) -> int:
     """How many timers are due and not yet fired."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as session:
         found: int = (await session.execute(COUNT)).scalar_one()
+    return found
+
+
+async def next_due(engine: AsyncEngine) -> datetime | None:
+    """When the next timer falls due that is not due yet; None when there is none."""
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as session:
+        found: datetime | None = (await session.execute(NEXT)).scalar_one()
     return found
