@@ -59,7 +59,8 @@ def serve(
     """The house as an ASGI application.
 
     `loops` run in role `worker` and never return: senders, for one. `due` counts what they have still to do and
-    `upcoming` tells when more will be, for `GET /settled`; `shown` is told by `GET /ready`. The access copy and the relay are started without being named.
+    `upcoming` tells when more will be, for `GET /settled`; `shown` is told by `GET /ready`. The access copy and the
+    relay are started without being named.
     """
     configure(house.name, house.settings.log_level)
     running = Running(house, access, works, loops or {}, timers, stores)
