@@ -46,7 +46,8 @@ days = st.dates() | st.sampled_from([date(1990, 1, 1), date(2024, 1, 1), date(20
 purposes = st.sampled_from(["follow_up", "survey"])
 
 enrolments = st.builds(
-    EnrolPatient, patient_id=optional_ids, family_name=words, given_name=words, language=st.just("en"), time_zone=zones,
+    EnrolPatient, patient_id=optional_ids, family_name=words, given_name=words, birth_date=days, language=st.just("en"),
+    time_zone=zones,
     clinic=words, record_number=words,
 )  # fmt: skip
 commands: st.SearchStrategy[PatientsCommand] = st.one_of(
@@ -64,7 +65,8 @@ commands: st.SearchStrategy[PatientsCommand] = st.one_of(
         address=st.sampled_from(["ana@example.org", "a.reyes@example.com"]),
     ),
     st.builds(RemoveContactPoint, contact_point_id=ids),
-    st.builds(AssignCareTeamMember, person=people, name=words, role=roles, clinic=st.none() | words),
+    st.builds(AssignCareTeamMember, person=people, name=words, role=roles, clinic=st.none() | words,
+        from_on=st.none() | days, until_on=st.none() | days),
     st.builds(ReleaseCareTeamMember, person=people, role=roles, reason=words),
     st.builds(
         GrantConsent, consent_id=optional_ids, address=st.none() | addresses, wording_version=words, how=hows,

@@ -189,6 +189,23 @@ def test_nothing_is_recorded_of_somebody_who_is_not_enrolled(anyone: Patient, co
     anyone.then_rejected("patient_not_enrolled")
 
 
+@pytest.mark.parametrize("day", ["20000504", '"20000504"', '"957398400"', '"2000-05-04T00:00:00"', '"04.05.2000"'])
+def test_a_day_is_written_as_one_and_never_guessed_from_a_number(day: str) -> None:
+    body = enrol.model_dump_json().replace('"2000-05-04"', day)
+    with pytest.raises(ValueError, match="birth_date"):
+        EnrolPatient.model_validate_json(body)
+
+
+def test_a_body_is_read_as_it_is_written() -> None:
+    assert EnrolPatient.model_validate_json(enrol.model_dump_json()) == enrol
+
+
+@pytest.mark.parametrize("needed", ["1", '"yes"', "null"])
+def test_a_truth_value_is_written_as_one(needed: str) -> None:
+    with pytest.raises(ValueError, match="interpreter_needed"):
+        EnrolPatient.model_validate_json(enrol.model_dump_json().replace("false", needed))
+
+
 def test_an_allergy_is_recorded(patient: Patient) -> None:
     patient.when(record_allergy)
     patient.then(allergy_recorded)

@@ -4,11 +4,13 @@ An id that is left out is made for the command; an id that is given makes the co
 of the space around it.
 """
 
+import re
 from datetime import date
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from contracts.clinical import AdministrativeSex
 from contracts.patients import Channel, ConsentScope
@@ -26,10 +28,20 @@ How = Literal["in_person", "paper", "online", "telephone"]
 Purpose = Literal["appointment_reminder", "follow_up", "education", "survey"]
 
 
-class Command(BaseModel):
-    """Frozen, and strict about what it does not know: a field with a typing error would be lost in silence."""
+def as_written(given: object) -> object:
+    """A day as text of that one form: a bare number would be taken for seconds since 1970, 20000504 for August 1970."""
+    if not isinstance(given, date) and not (isinstance(given, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", given, re.A)):
+        raise PydanticCustomError("date_form", "Input should be a day in the form YYYY-MM-DD")
+    return given
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+Day = Annotated[date, Field(strict=False), BeforeValidator(as_written)]
+
+
+class Command(BaseModel):
+    """Frozen, and strict: a field with a typing error would be lost in silence, a number taken for a truth value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, str_strip_whitespace=True)
 
 
 class EnrolPatient(Command):
@@ -38,7 +50,7 @@ class EnrolPatient(Command):
     patient_id: UUID | None = None
     family_name: Line
     given_name: Line
-    birth_date: date
+    birth_date: Day
     sex: AdministrativeSex
     language: Language
     interpreter_needed: bool = False
@@ -71,7 +83,7 @@ class RecordCondition(Command):
     condition_id: UUID | None = None
     icd10cm: ICD10CM
     label: Text
-    onset_on: date | None = None
+    onset_on: Day | None = None
     diagnosed_by: Line | None = None
 
 
@@ -79,7 +91,7 @@ class ResolveCondition(Command):
     """Say that a condition no longer holds."""
 
     condition_id: UUID
-    resolved_on: date
+    resolved_on: Day
 
 
 class SetContactPoint(Command):
@@ -106,8 +118,8 @@ class AssignCareTeamMember(Command):
     name: Line
     role: Role
     clinic: Line | None = None
-    from_on: date | None = None
-    until_on: date | None = None
+    from_on: Day | None = None
+    until_on: Day | None = None
 
 
 class ReleaseCareTeamMember(Command):

@@ -4,21 +4,32 @@ An id that is left out is made for the command; an id that is given makes the co
 of the space around it; times carry their offset and are kept in UTC.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from contracts.clinical import Noted
 from contracts.therapy import Format
+
+
+def as_written(given: object) -> object:
+    """A time as text that begins with its day: a bare number would be taken for seconds since 1970."""
+    if not isinstance(given, datetime) and not (
+        isinstance(given, str) and re.match(r"\d{4}-\d{2}-\d{2}[Tt ]", given, re.A)
+    ):
+        raise PydanticCustomError("datetime_form", "Input should be a time such as 2026-03-02T10:00:00-05:00")
+    return given
 
 
 def in_utc(at: datetime) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:  # An offset may lead out of the years that there are.
-        raise ValueError("the time lies outside the years 1 to 9999 in UTC") from None
+        raise PydanticCustomError("datetime_range", "Input should lie in the years 1 to 9999 in UTC") from None
 
 
 # NUL is carried by neither JSON nor PostgreSQL unharmed; another control character in a line could become a header
@@ -27,13 +38,13 @@ Line = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f
 Text = Annotated[str, Field(min_length=1, max_length=2_000, pattern=r"^[^\x00]+$")]
 # Plausible, not registered: BCP 47 has thousands of subtags, and a typing error mostly breaks the form.
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}$", examples=["en-US"])]
-Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(as_written), AfterValidator(in_utc)]
 
 
 class Command(BaseModel):
-    """Frozen, and strict about what it does not know: a field with a typing error would be lost in silence."""
+    """Frozen, and strict: a field with a typing error would be lost in silence, a truth value taken for a number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, str_strip_whitespace=True)
 
 
 class NotePatient(Command):
@@ -72,10 +83,10 @@ class CompleteSession(Command):
 
 
 class Answer(Command):
-    """One answer as it is scored: the item's number from 1, and its value; true and false are no values."""
+    """One answer as it is scored: the item's number from 1, and its value."""
 
-    item: Annotated[int, Field(strict=True)]
-    value: Annotated[int, Field(strict=True)]
+    item: int
+    value: int
 
 
 class RecordMeasure(Command):
@@ -84,7 +95,7 @@ class RecordMeasure(Command):
     measure_record_id: UUID | None = None
     measure: Line = Field(examples=["PHQ-9"])
     answers: tuple[Answer, ...] = Field(max_length=100)
-    total: int | None = None  # Some systems send it as a string.
+    total: Annotated[int, Field(strict=False)] | None = None  # Some systems send it as a string.
     answered_by: Literal["patient", "carer", "clinician"] = "patient"
     mode: Literal["in_person", "remote", "telephone", "paper"]
     language: Language
