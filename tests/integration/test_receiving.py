@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from prometheus_client import REGISTRY

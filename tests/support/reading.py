@@ -228,7 +228,7 @@ async def soon(check: Callable[[], Awaitable[bool]], within_s: float = 60.0) -> 
 class Feed:
     """Hands records to a work as the loop would, all in partition 0, without a Kafka in between."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Receiving[Any]) -> None:
         self.work = work
         self.held: dict[TopicPartition, Held] = {}
 
