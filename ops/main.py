@@ -20,7 +20,7 @@ from deploy.local.places import DEFAULT_STATE
 from deploy.local.stack import NotRunning
 
 from . import audit, demo, play
-from .clinic import PersonLine
+from .clinic import PersonLine, person_id
 from .deployment import Deployment
 from .simulated import Unsettled
 from .tokens import Tokens
@@ -33,7 +33,7 @@ audit_app = typer.Typer(no_args_is_help=True, help="Prove that the record is who
 app.add_typer(audit_app, name="audit")
 
 errors = Console(stderr=True)
-State = Annotated[Path, typer.Option("--state", help="Folder of the deployment's state.")]
+State = Annotated[Path, typer.Option("--state", envvar="TANDEM_STATE", help="Folder of the deployment's state.")]
 
 
 @app.command()
@@ -56,9 +56,15 @@ def down(state: State = DEFAULT_STATE) -> None:
 @app.command()
 def status(
     state: State = DEFAULT_STATE,
-    output: Annotated[str, typer.Option("--output", help="table or json")] = "table",
+    output: Annotated[
+        str, typer.Option("--output", help="table, json, or env: the houses' addresses for a shell")
+    ] = "table",
 ) -> None:
     """What runs, where, since how many starts."""
+    if output == "env":
+        for house, address in Deployment(state).addresses().items():
+            print(f"{house.upper()}_URL={address}")
+        return
     found = {name: dict(part) for name, part in sorted(Deployment(state).stack.status().items())}
     if output == "json":
         print(json.dumps(found))
@@ -76,6 +82,7 @@ def token(
     role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
     clinic: Annotated[list[str] | None, typer.Option(help="Where the person works; may be repeated.")] = None,
     patient: Annotated[str | None, typer.Option(help="Whose record is their own, as @name.")] = None,
+    id_only: Annotated[bool, typer.Option("--id", help="Print the person's id instead.")] = False,
     state: State = DEFAULT_STATE,
 ) -> None:
     """Print a bearer token for a person of this development deployment."""
@@ -84,6 +91,9 @@ def token(
     person = PersonLine.model_validate(
         {"person": sub, "role": role, "clinics": clinic or [], "name": sub, "patient": patient}
     )
+    if id_only:
+        print(person_id(sub))
+        return
     servers = Deployment(state).stack.addresses()
 
     async def ask() -> str:
