@@ -22,6 +22,7 @@ from .answers import Answer, answered
 from .database import Busy, constraint_of
 from .decider import Ask, Rejected
 from .metrics import COLLISIONS
+from .statements import CLAIM_ALL
 from .store import EVENT_KEY, Head, Written
 from .streams import Known, evolved, nothing_known
 
@@ -32,7 +33,7 @@ S = TypeVar("S")
 C = TypeVar("C")
 F = TypeVar("F", bound=Fact)
 
-ATTEMPTS = 20
+RACES = 3  # So many may a batch lose before it claims its streams.
 TURNS_S = 1.0  # For all streams together: a session that waits is idle in its transaction, which is bounded by 5 s.
 
 
@@ -56,6 +57,7 @@ class Batch(Generic[S, C, F]):
         self.turns = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self.now = await self.handler.clock.now()  # Here: in the caller's transaction it might take a second session.
         return self
 
     async def __aexit__(
@@ -116,13 +118,16 @@ class Batch(Generic[S, C, F]):
     async def append(self, tx: AsyncConnection, asks: Sequence[tuple[int, str, Ask[C]]]) -> Mapping[str, Draft[S, F]]:
         """Decide and append; streams that others moved are decided again. Raises Rejected for a refused row."""
         drafts: dict[str, Draft[S, F]] = {}
-        for _ in range(ATTEMPTS):
-            await self.draft(asks, drafts)
+        for race in range(1, RACES + 2):
+            self.draft(asks, drafts)
             written = {stream: draft for stream, draft in drafts.items() if draft.written}
             moved = await self.appended_all(tx, written) if written else set()
             if not moved:
                 return drafts
             COLLISIONS.labels(self.handler.store.source).inc()
+            if race == RACES:  # All at once: one after the other, two batches would wait for each other.
+                moved = set(written)
+                await tx.execute(CLAIM_ALL, {"streams": list(moved)})
             now = await self.handler.all_caught_up(tx, {stream: self.known[stream] for stream in moved})
             for stream, known in now.items():
                 if known.head != self.known[stream].head:
@@ -130,10 +135,9 @@ class Batch(Generic[S, C, F]):
                     del drafts[stream]
         raise Busy("others were faster too often")
 
-    async def draft(self, asks: Sequence[tuple[int, str, Ask[C]]], drafts: dict[str, Draft[S, F]]) -> None:
+    def draft(self, asks: Sequence[tuple[int, str, Ask[C]]], drafts: dict[str, Draft[S, F]]) -> None:
         """Decide the asks of every stream that has no draft."""
         handler = self.handler
-        now = await handler.clock.now()
         fresh = {stream for _, stream, _ in asks} - drafts.keys()
         for place, stream, ask in asks:
             if stream not in fresh:
@@ -142,7 +146,7 @@ class Batch(Generic[S, C, F]):
             draft = drafts.setdefault(stream, Draft(known, known))
             try:
                 facts = handler.decider.decide(draft.end.state, ask)
-                written = handler.store.write(draft.end.head, ask, facts, now)
+                written = handler.store.write(draft.end.head, ask, facts, self.now)
             except Rejected as refusal:
                 draft.answers[place] = refusal
                 continue
@@ -158,9 +162,11 @@ class Batch(Generic[S, C, F]):
             stream: (draft.start.head, draft.written) for stream, draft in drafts.items()
         }
         try:
-            async with tx.begin_nested():
+            async with tx.begin_nested() as savepoint:
                 moved = await handler.store.append_all(tx, appends)
-                if not moved and handler.rows:
+                if moved:  # Give back the shared locks: two batches that hold them could not both claim.
+                    await savepoint.rollback()
+                elif handler.rows:
                     events = [one.event for draft in drafts.values() for one in draft.written]
                     for statement, values in handler.rows(events):
                         await tx.execute(statement, values)

@@ -5,9 +5,9 @@ given only after the table's tail was read. A command under a key is safe to ask
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar, cast
 
 from sqlalchemy import text
@@ -21,8 +21,9 @@ from .answers import Answer, KeyReused, answered, replayed
 from .batches import Batch
 from .clock import Clock
 from .database import DATABASE_ERRORS, Busy, constraint_of, is_transient
-from .decider import Ask, Decider, Rejected
+from .decider import Ask, C_co, Decider, Rejected
 from .metrics import APPENDED, COLLISIONS
+from .statements import CLAIM
 from .store import EVENT_KEY, CommandKey, EventStore, Outcome, Rows, Statement, Written
 from .streams import Known, Memory, Turns, evolved, nothing_known
 
@@ -34,8 +35,7 @@ F = TypeVar("F", bound=Fact)
 
 Within = Callable[[AsyncConnection], Awaitable[None]]
 
-ATTEMPTS = 20  # Races that one command may lose; each is lost to somebody who was accepted.
-COLLISION_PAUSE_S = 0.002  # Times the attempt and a random number, so that rivals in two processes fall out of step.
+RACES = 4  # So many may one command run, and lose, before it claims its stream.
 TURN_S = 5.0  # A client that has waited this long for one patient is better told to ask again.
 PAUSES_S = (0.05, 0.2, 0.5, 1.0)  # After errors that pass. A failover takes longer, and is the client's to wait for.
 ANSWER_S = 20.0  # Over all: whoever asked has given up by then.
@@ -45,6 +45,28 @@ PURGE = text("""
 KEPT_DAYS = 30  # How long a key's reply is kept; after that the decider's own idempotence holds.
 PURGED_AT_ONCE = 1_000  # Rows a statement deletes: short locks, and little for a standby to replay at a time.
 PURGE_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[C_co]):
+    """An ask with what belongs to its append; see `handle`."""
+
+    stream: str
+    ask: Ask[C_co]
+    key: CommandKey | None
+    within: Within | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft(Generic[S, F]):
+    """What is about to be appended, and what will be known and answered once it is."""
+
+    before: Known[S]
+    after: Known[S]
+    written: Sequence[Written[F]]
+    statements: Sequence[Statement]
+    answer: Answer
 
 
 class CommandHandler(Generic[S, C, F]):
@@ -83,17 +105,18 @@ class CommandHandler(Generic[S, C, F]):
         `within` runs in the append's transaction, after its rows, and undoes all by raising; it is not called when
         nothing is appended.
         """
+        asked = Asked(self.store.stream(ask.key), ask, key, within, traceparent)
         try:
             async with asyncio.timeout(ANSWER_S):
                 for pause_s in PAUSES_S if key else ():
                     try:
-                        return await self.in_turn(ask, key, within, traceparent)
+                        return await self.in_turn(asked)
                     except DATABASE_ERRORS as error:
                         if not is_transient(error):
                             raise
                     await asyncio.sleep(pause_s)
                 # Without a key nobody could tell whether a first try was done: who asked finds out by asking again.
-                return await self.in_turn(ask, key, within, traceparent)
+                return await self.in_turn(asked)
         except DATABASE_ERRORS as error:
             if not is_transient(error):
                 raise
@@ -110,27 +133,23 @@ class CommandHandler(Generic[S, C, F]):
         """Decisions of a reaction, in a transaction of the caller's."""
         return Batch(self)
 
-    async def in_turn(
-        self, ask: Ask[C], key: CommandKey | None, within: Within | None, traceparent: str | None
-    ) -> Answer:
-        stream = self.store.stream(ask.key)
-        async with self.turns.of(stream, TURN_S):
-            known = self.memory.take(stream)
-            for attempt in range(ATTEMPTS):
+    async def in_turn(self, asked: Asked[C]) -> Answer:
+        """Decide on what is remembered, then on what the table holds, then with the stream claimed."""
+        async with self.turns.of(asked.stream, TURN_S):
+            known = self.memory.take(asked.stream)
+            for attempt in range(RACES):
                 read = attempt > 0 or known is None
-                known = await self.caught_up(stream, known) if read else known
+                known = await self.caught_up(asked.stream, known) if read else known
                 assert known is not None
-                facts = self.decided(known, ask)
+                facts = self.decided(known, asked.ask)
                 if isinstance(facts, Rejected) or not facts:
                     if not read:
                         continue
-                    return await self.nothing_to_append(stream, known, facts, key)
-                written = self.store.write(known.head, ask, facts, await self.clock.now(), traceparent)
-                if answer := await self.appended(stream, known, written, key, within):
+                    return await self.nothing_to_append(asked, known, facts)
+                if answer := await self.race(asked, known, facts):
                     return answer
                 COLLISIONS.labels(self.store.source).inc()
-                await asyncio.sleep(random.uniform(0, COLLISION_PAUSE_S * attempt))  # noqa: S311  No secret.
-        raise Busy("others were faster too often")
+            return await self.claimed(asked)
 
     def decided(self, known: Known[S], ask: Ask[C]) -> Sequence[F] | Rejected:
         try:
@@ -138,71 +157,91 @@ class CommandHandler(Generic[S, C, F]):
         except Rejected as refusal:
             return refusal
 
-    async def nothing_to_append(
-        self, stream: str, known: Known[S], outcome: Sequence[F] | Rejected, key: CommandKey | None
-    ) -> Answer:
-        """The answer to a command that changes nothing, `known` having been read from the table just now."""
-        self.memory.put(stream, known)
-        answer = answered(self.store, known, ())
-        if key:
-            async with self.store.single.connect() as session:
-                earlier = await self.store.earlier_reply(session, key)
-                if earlier is None and not isinstance(outcome, Rejected):
-                    if await self.store.keep_reply(session, key, answer.reply):
-                        return answer
-                    earlier = await self.store.earlier_reply(session, key)
-            if earlier:
-                return replayed(earlier)
-        if isinstance(outcome, Rejected):
-            raise outcome
-        return answer
-
-    async def appended(
-        self, stream: str, known: Known[S], written: Sequence[Written[F]], key: CommandKey | None, within: Within | None
-    ) -> Answer | None:
-        """Append and remember; None when somebody else was faster and the tail has to be read."""
-        events = [one.event for one in written]
-        after = evolved(self.decider, known, events)
-        answer = answered(self.store, after, events)
-        statements = self.rows(events) if self.rows else ()
+    async def race(self, asked: Asked[C], known: Known[S], facts: Sequence[F]) -> Answer | None:
+        """Append, if nobody has since; None when somebody was faster."""
+        draft = self.draft(asked, known, facts, await self.clock.now())
         try:
-            if statements or within:
+            if draft.statements or asked.within:
                 async with self.store.engine.begin() as tx:
-                    outcome = await self.append(tx, stream, known, written, key, answer.reply)
-                    if outcome.name == "appended":
-                        await execute(tx, statements)
-                        if within:
-                            await within(tx)
+                    outcome = await self.append(tx, asked, draft)
             else:
                 async with self.store.single.connect() as session:
-                    outcome = await self.append(session, stream, known, written, key, answer.reply)
+                    outcome = await self.append(session, asked, draft)
         except IntegrityError as error:
             if constraint_of(error) == EVENT_KEY:
                 return None
             raise self.refusal(error) from None
+        return self.settled(asked, draft, outcome)
+
+    async def claimed(self, asked: Asked[C]) -> Answer:
+        """Read, decide and append while nobody else can append to the stream."""
+        now = await self.clock.now()
+        start = {asked.stream: nothing_known(self.decider)}
+        try:
+            async with self.store.engine.begin() as tx:
+                await tx.execute(CLAIM, {"stream": asked.stream})
+                known = (await self.all_caught_up(tx, start))[asked.stream]
+                facts = self.decided(known, asked.ask)
+                if facts and not isinstance(facts, Rejected):
+                    draft = self.draft(asked, known, facts, now)
+                    outcome = await self.append(tx, asked, draft)
+        except IntegrityError as error:
+            raise self.refusal(error) from None
+        if isinstance(facts, Rejected) or not facts:
+            return await self.nothing_to_append(asked, known, facts)
+        if answer := self.settled(asked, draft, outcome):
+            return answer
+        raise Busy("the same key is being answered elsewhere")
+
+    def draft(self, asked: Asked[C], known: Known[S], facts: Sequence[F], now: datetime) -> Draft[S, F]:
+        written = self.store.write(known.head, asked.ask, facts, now, asked.traceparent)
+        events = [one.event for one in written]
+        after = evolved(self.decider, known, events)
+        statements = self.rows(events) if self.rows else ()
+        return Draft(known, after, written, statements, answered(self.store, after, events))
+
+    async def append(self, session: AsyncConnection, asked: Asked[C], draft: Draft[S, F]) -> Outcome:
+        head = draft.before.head
+        if asked.key:
+            outcome = await self.store.append(session, asked.stream, head, draft.written, asked.key, draft.answer.reply)
+        else:
+            moved = await self.store.append_all(session, {asked.stream: (head, draft.written)})
+            outcome = Outcome("behind" if moved else "appended", None)
+        if outcome.name == "appended":
+            for statement, values in draft.statements:
+                await session.execute(statement, values)
+            if asked.within:
+                await asked.within(session)
+        return outcome
+
+    def settled(self, asked: Asked[C], draft: Draft[S, F], outcome: Outcome) -> Answer | None:
+        """What an append whose outcome is known means; None when the stream is to be read again."""
         match outcome.name:
             case "appended":
-                self.memory.put(stream, after)
-                self.committed(len(events))
-                return answer
+                self.memory.put(asked.stream, draft.after)
+                self.committed(len(draft.written))
+                return draft.answer
             case "replayed" | "key_reused":
                 return replayed(outcome)
             case "behind" | "ahead" | "raced":
                 return None
 
-    async def append(
-        self,
-        session: AsyncConnection,
-        stream: str,
-        known: Known[S],
-        written: Sequence[Written[F]],
-        key: CommandKey | None,
-        reply: bytes,
-    ) -> Outcome:
-        if key:
-            return await self.store.append(session, stream, known.head, written, key, reply)
-        moved = await self.store.append_all(session, {stream: (known.head, written)})
-        return Outcome("behind" if moved else "appended", None)
+    async def nothing_to_append(self, asked: Asked[C], known: Known[S], facts: Sequence[F] | Rejected) -> Answer:
+        """The answer to a command that changes nothing, `known` having been read from the table just now."""
+        self.memory.put(asked.stream, known)
+        answer = answered(self.store, known, ())
+        if asked.key:
+            async with self.store.single.connect() as session:
+                earlier = await self.store.earlier_reply(session, asked.key)
+                if earlier is None and not isinstance(facts, Rejected):
+                    if await self.store.keep_reply(session, asked.key, answer.reply):
+                        return answer
+                    earlier = await self.store.earlier_reply(session, asked.key)
+            if earlier:
+                return replayed(earlier)
+        if isinstance(facts, Rejected):
+            raise facts
+        return answer
 
     async def caught_up(self, stream: str, known: Known[S] | None) -> Known[S]:
         """What the table holds now, read from what is known on."""
@@ -232,11 +271,6 @@ class CommandHandler(Generic[S, C, F]):
         if named is None:
             return error
         return Rejected(named.reason, named.sentence, **named.details)  # Anew: an exception gathers its tracebacks.
-
-
-async def execute(tx: AsyncConnection, statements: Sequence[Statement]) -> None:
-    for statement, values in statements:
-        await tx.execute(statement, values)
 
 
 async def purge_commands(engine: AsyncEngine) -> None:

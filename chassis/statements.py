@@ -5,6 +5,14 @@ What is sent carries no comments: a collision would put them, with the whole sta
 
 from sqlalchemy import text
 
+# Who lost several races to one stream claims it: everybody else's append then waits, and fails, so that the next number
+# is free. An append takes the same lock shared, which costs microseconds and keeps out nobody but a claim. Without it
+# a process whose rivals know the stream's end by heart, having just moved it, would lose for ever.
+CLAIM = text("SELECT pg_advisory_xact_lock(1, hashtext(:stream))")
+CLAIM_ALL = text("""
+SELECT pg_advisory_xact_lock(1, hashtext(h.stream))
+FROM (SELECT stream FROM unnest(CAST(:streams AS text[])) AS s(stream) ORDER BY stream COLLATE "C") AS h""")
+
 # seen: this key's earlier reply. head: the writer's idea of the stream's end against the table's. keyed: DO NOTHING
 # waits for a rival under the same key, and then says nothing ("raced"). queued: sorted before it is numbered, so that
 # positions rise with the sequence. The outcome: an earlier reply comes before all else, for the state may be old
@@ -17,6 +25,7 @@ WITH seen AS (
     SELECT CAST(:head AS bigint) = 0 OR EXISTS (SELECT FROM event
                                 WHERE stream = :stream AND sequence = :head AND hash = :head_hash) AS known,
            EXISTS (SELECT FROM event WHERE stream = :stream AND sequence = :head + 1) AS passed
+    FROM (SELECT pg_advisory_xact_lock_shared(1, hashtext(:stream))) AS unclaimed
 ), keyed AS (
     INSERT INTO command (issuer, subject, route, key, body_hash, reply)
     SELECT :issuer, :subject, :route, :key, :body_hash, :reply
@@ -41,12 +50,14 @@ SELECT CASE WHEN seen.body_hash = :body_hash THEN 'replayed'
 FROM head LEFT JOIN seen ON true""")
 
 # The same without a key, for many streams: all of them, or none when one has moved. Rows are locked in the order of
-# their streams, as everywhere.
+# their streams, as everywhere. MATERIALIZED: or the planner would lock the streams that have moved only.
 APPEND_ALL = text("""
-WITH moved AS (
-    SELECT h.stream
+WITH heads AS MATERIALIZED (
+    SELECT stream, head, hash, pg_advisory_xact_lock_shared(1, hashtext(stream))
     FROM unnest(CAST(:streams AS text[]), CAST(:heads AS bigint[]), CAST(:head_hashes AS bytea[]))
          AS h(stream, head, hash)
+), moved AS (
+    SELECT h.stream FROM heads AS h
     WHERE (h.head > 0 AND NOT EXISTS (SELECT FROM event AS e
                                       WHERE e.stream = h.stream AND e.sequence = h.head AND e.hash = h.hash))
        OR EXISTS (SELECT FROM event AS e WHERE e.stream = h.stream AND e.sequence = h.head + 1)

@@ -180,6 +180,26 @@ async def test_without_the_predecessor_check_a_forked_memory_breaks_the_chain(
     assert violations(await rows_of(house.engine)) == ["p 3: does not continue the hash before it"]
 
 
+async def test_an_append_waits_for_who_has_claimed_the_stream(house: Writing) -> None:
+    for stream in ("p", "q"):
+        async with house.engine.connect() as session:
+            await session.execute(statements.CLAIM_ALL, {"streams": [stream]})
+            facts = await written(house, stream, START, "a")
+            waiting = asyncio.create_task(
+                append(house, stream, START, facts) if stream == "p" else append_all(house, {stream: (START, facts)})
+            )
+            await until_blocked(house)
+            await append(house, "other", START, await written(house, "other", START, "a"))  # Nobody else waits.
+            await session.rollback()
+        await waiting
+    assert [row.stream for row in await rows_of(house.engine)] == ["other", "p", "q"]
+
+
+async def append_all(house: Writing, appends: dict[str, tuple[Head, list[Written[OperatorActed]]]]) -> set[str]:
+    async with house.store.single.connect() as session:
+        return await house.store.append_all(session, appends)
+
+
 async def test_many_streams_are_appended_to_or_none(house: Writing) -> None:
     await append(house, "b", START, await written(house, "b", START, "x"))
     everybody = {stream: (START, await written(house, stream, START, "a", "b")) for stream in "cab"}
