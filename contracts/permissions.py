@@ -58,6 +58,8 @@ PERMISSIONS: Mapping[str, Mapping[Role, Relationship]] = {
     # scheduling
     "scheduling.book-appointment": {**CARE, "clerk": CLINIC},
     "scheduling.record-contact": {**CARE},
+    # notifications
+    "notifications.unknown-messages": {"privacy_officer": ANY},
     # care_view
     "care_view.patient": {**CARE, "pharmacist": TEAM, "supervisor": CLINIC},
     "care_view.timeline": {**CARE, "pharmacist": TEAM, "supervisor": CLINIC},
