@@ -4,6 +4,7 @@ A line says what happened and nothing that depends on the day it is read. What a
 a session, is not in the facts and so not here.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, assert_never, cast, get_args
 
@@ -127,7 +128,8 @@ def of_prescribing(fact: PrescribingFact) -> Row:
             risk = "risk asked" if fact.risk_asked else "risk not asked"
             if fact.risk_clinically_important:
                 risk = "risk asked and clinically important"
-            decided = words.listed([said(order.decision) for order in fact.orders])
+            counts = Counter(said(order.decision) for order in fact.orders)
+            decided = words.listed([f"{decision} {count}" for decision, count in counts.items()])
             decisions = f"; decided: {decided}" if decided else ""
             return "medication", f"Medication review: effect {effect}, tolerability {tolerability}, {risk}{decisions}"
         case _:
