@@ -136,7 +136,7 @@ def call_due(state: FollowUps, ask: Asked, command: CallDue) -> Facts:
     owed = state.open.get(command.obligation_id)
     if owed is None or owed.obligation_id in state.called_due:
         return []  # Answered or withdrawn in the meantime, or called before.
-    if ask.now < owed.due_at:
+    if ask.occurred_at < owed.due_at:  # Not by `now`: the timer fires by the database's clock, which ours may trail.
         raise Rejected("not_due_yet", "Wait for the day on which the follow-up falls due.")
     visits = (visit for visit in state.appointments.values() if owed.obligation_id in visit.serves)
     booked = any(end_of(visit) > ask.now for visit in visits)
@@ -149,7 +149,7 @@ def call_overdue(state: FollowUps, ask: Asked, command: CallOverdue) -> Facts:
     owed = state.open.get(command.obligation_id)
     if owed is None or owed.obligation_id in state.called_overdue:
         return []
-    if ask.now < owed.overdue_at:
+    if ask.occurred_at < owed.overdue_at:
         raise Rejected("not_overdue_yet", "Wait until the last day of the follow-up has passed.")
     return [
         FollowUpOverdue(
