@@ -92,16 +92,23 @@ class Keys:
     fetched_at: float = float("-inf")
     asked_at: float = float("-inf")
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    beside: asyncio.Task[None] | None = None  # The last fetch that nobody waited for; asyncio itself forgets it.
 
     async def key(self, kid: str) -> ECKey:
         """The key under that id. Raises Unauthenticated("unknown_key"), KeysUnavailable."""
-        if time.monotonic() - self.fetched_at > REFRESH_AFTER_S or kid not in self.known:
+        if kid not in self.known or self.age_s() > FORGET_AFTER_S:
             await self.refresh()
-        if time.monotonic() - self.fetched_at > FORGET_AFTER_S:
+        elif self.age_s() > REFRESH_AFTER_S and not self.fetching.locked():
+            self.beside = asyncio.create_task(self.refresh())  # Who holds a known key does not wait for the issuer.
+        if self.age_s() > FORGET_AFTER_S:
             raise KeysUnavailable
         if kid not in self.known:
             raise Unauthenticated("unknown_key")
         return self.known[kid]
+
+    def age_s(self) -> float:
+        """How long ago the keys were fetched; infinite before that."""
+        return time.monotonic() - self.fetched_at
 
     async def refresh(self) -> None:
         """Fetches once for all who wait, at most once in `ASK_AGAIN_S`; a failure leaves what was known."""

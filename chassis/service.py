@@ -77,9 +77,11 @@ def serve(
             running.stop_process("start_failed")
         vital.started = True
         log.info("house_started", roles=sorted(house.settings.roles))
-        yield
-        vital.started = False
-        await running.stop()
+        try:
+            yield
+        finally:
+            vital.started = False
+            await running.stop()
 
     app = application(house, lifespan)
     app.state.identity = house.identity

@@ -272,11 +272,11 @@ async def test_a_house_whose_copy_may_be_old_decides_nothing_until_it_is_fresh_a
     async with AsyncExitStack() as ending:
         settings = settings_of(servers, own)
         beside = await ending.enter_async_context(serving(patients(settings)))
-        alone = settings_of(servers, own, TANDEM_ROLES="api,relay")
-        desk = await ending.enter_async_context(serving(Desk().wire(alone)))
-        other = Doors(beside, desk, desk, desk, doors.staff, {}, doors.wall, own)
+        other = Doors(beside, beside, beside, beside, doors.staff, {}, doors.wall, own)
         patient = await other.enrol()
         after = await other.assign(patient)
+        alone = settings_of(servers, own, TANDEM_ROLES="api,relay")
+        other.desk = await ending.enter_async_context(serving(Desk().wire(alone)))
         assert reason(await other.act(patient)) == (503, "access_copy_stale"), "nobody has ever read the log here"
 
         async with serving(Desk().wire(settings_of(servers, own, TANDEM_ROLES="worker"))):

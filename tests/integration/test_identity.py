@@ -28,6 +28,7 @@ class Issuer:
     keys: list[dict[str, Any]] = field(default_factory=list)
     asked: int = 0
     status: str = "200 OK"
+    speaks: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
     def publish(self, kid: str) -> ECKey:
@@ -38,6 +39,7 @@ class Issuer:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.asked += 1
+        await self.speaks.wait()
         body = json.dumps({"keys": self.keys}).encode()
         writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
         writer.write(body)
@@ -48,6 +50,7 @@ class Issuer:
 @pytest.fixture
 async def issuer() -> AsyncIterator[Issuer]:
     found = Issuer()
+    found.speaks.set()
     server = await asyncio.start_server(found.answer, "127.0.0.1", 0)
     found.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
     async with server:
@@ -166,8 +169,25 @@ async def test_a_withdrawn_key_no_longer_opens(issuer: Issuer, monkeypatch: pyte
     issuer.publish("two")
     monkeypatch.setattr(identity, "ASK_AGAIN_S", 0.0)
     monkeypatch.setattr(identity, "REFRESH_AFTER_S", 0.0)
+    await door.caller(signed(old, claims()))  # Sets the fetch going, and does not wait for it.
+    assert door.keys.beside
+    await door.keys.beside
     with pytest.raises(Unauthenticated, match="unknown_key"):
         await door.caller(signed(old, claims()))
+
+
+async def test_who_holds_a_known_key_does_not_wait_for_a_slow_issuer(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, door = issuer.publish("one"), identity_of(issuer)
+    await door.caller(signed(key, claims()))
+    monkeypatch.setattr(identity, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(identity, "REFRESH_AFTER_S", 0.0)
+    issuer.speaks.clear()
+    for _ in range(20):
+        async with asyncio.timeout(identity.FETCH_S / 2):
+            await door.caller(signed(key, claims()))
+    issuer.speaks.set()
 
 
 async def test_nobody_is_let_in_while_the_keys_cannot_be_had(issuer: Issuer) -> None:
