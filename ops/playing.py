@@ -62,6 +62,7 @@ class Time(Protocol):
 
     async def reach(self, at: datetime) -> None: ...
     def occurred(self, at: datetime) -> datetime | None: ...
+    def happened(self, house: str) -> None: ...
 
 
 class RealTime:
@@ -72,6 +73,9 @@ class RealTime:
 
     def occurred(self, at: datetime) -> datetime | None:
         return at
+
+    def happened(self, house: str) -> None:
+        """Nothing waits for it."""
 
 
 class Player:
@@ -101,6 +105,7 @@ class Player:
         address = self._addresses.get(asked.line.house)
         if address is None:
             return BadLine(asked.number, f"{asked.line.house} is not running here")
+        self._time.happened(asked.line.house)
         pause_s = FIRST_PAUSE_S
         for remaining in reversed(range(TRIES)):
             try:

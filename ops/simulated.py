@@ -5,13 +5,17 @@ due at its own minute and not at that of the next line.
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from graphlib import TopologicalSorter
 
 import httpx2
 from pydantic import AwareDatetime, BaseModel
 
-LOOK_AGAIN_S = 0.004
+from contracts.topics import DECIDING, HOUSES, TOPICS, Topic
+
+LOOK_AGAIN_S = 0.008
 SETTLED_WITHIN_S = 60.0  # A rebalance after a kill takes seconds; a minute without rest is a fault.
 
 
@@ -20,13 +24,12 @@ class Unsettled(Exception):
 
 
 class Rest(BaseModel):
-    """What a house has still to do, and how many facts it has appended in all."""
+    """What a house has still to do, and when more will fall due."""
 
     outbox: int
     timers_due: int
     deliveries_due: int
     lag: int
-    appended: int
     next_due_at: AwareDatetime | None = None
 
     @property
@@ -34,32 +37,57 @@ class Rest(BaseModel):
         return any((self.outbox, self.timers_due, self.deliveries_due, self.lag))
 
 
+def in_flow(topics: Iterable[Topic]) -> tuple[str, ...]:
+    """The houses in the order in which facts flow: each after all whose facts it reads."""
+    reads: dict[str, set[str]] = {house: set() for house in HOUSES}
+    for topic in topics:
+        for reader in topic.readers:
+            reads[reader] |= {writer.split("/")[1] for writer in topic.writers} - {reader}
+    return tuple(TopologicalSorter(reads).static_order())
+
+
+FLOW = in_flow(TOPICS)
+
+
 class SimulatedTime:
-    """The one clock of a deployment that was created for it."""
+    """The one clock of a deployment that was created for it.
+
+    Before it moves, whatever the last commands brought about has happened. The houses are asked in the order in which
+    facts flow: once one is at rest and all before it are, nothing can reach it any more, so each is waited for once.
+    Only houses that decide are waited for on the way; what readers show does not depend on when they read it.
+    """
 
     def __init__(self, http: httpx2.AsyncClient, addresses: Mapping[str, str], token: str) -> None:
         self._http = http
-        self._addresses = addresses
+        self._addresses = {house: addresses[house] for house in FLOW if house in addresses}
         self._headers = {"Authorization": f"Bearer {token}"}
         self._now: datetime | None = None
-        self._next: datetime | None = None
+        self._next: dict[str, datetime] = {}
+        self._first_touched = 0  # In FLOW: what stands before it has been at rest since.
 
     def occurred(self, at: datetime) -> datetime | None:
         return None  # The deployment's own clock says so.
+
+    def happened(self, house: str) -> None:
+        """A house was asked for something: it and what follows from it are not at rest."""
+        self._first_touched = min(self._first_touched, FLOW.index(house))
 
     async def reach(self, at: datetime) -> None:
         """Bring every house to `at`, stopping at each instant at which something falls due on the way."""
         if self._now is not None and at <= self._now:
             return
-        if self._now is None:
-            await self._settle()
-        while self._next is not None and self._next < at:
-            await self._move(self._next)
-        await self._move(at)
+        await self._settle(DECIDING)
+        while self._next and (due := min(self._next.values())) <= at:
+            await self._move(due)
+            await self._settle(DECIDING)
+        if self._now != at:
+            await self._move(at)
 
     async def settled(self) -> None:
-        """Wait until nothing is left to do at the present instant."""
-        await self._settle()
+        """Wait until nothing is left to do at the present instant, in readers too."""
+        await self._settle(DECIDING)
+        self._first_touched = 0
+        await self._settle(HOUSES)
 
     async def _move(self, to: datetime) -> None:
         answers = await asyncio.gather(
@@ -71,34 +99,28 @@ class SimulatedTime:
         for answer in answers:
             answer.raise_for_status()
         self._now = to
-        await self._settle()
+        for house, due in self._next.items():
+            if due <= to:
+                self.happened(house)
 
-    async def _settle(self) -> None:
-        """Two rounds in a row that find no work and no new fact: what one round missed, the next one sees."""
-        before: dict[str, int] | None = None
-        rest: dict[str, Rest] = {}
-        try:
-            async with asyncio.timeout(SETTLED_WITHIN_S):
-                while True:
-                    rest = await self._rest()
-                    now = {house: found.appended for house, found in rest.items()}
-                    if any(found.busy for found in rest.values()):
-                        before = None
-                        await asyncio.sleep(LOOK_AGAIN_S)
-                    elif now == before:
-                        break
-                    else:
-                        before = now
-        except TimeoutError:
-            busy = {house: found.model_dump(mode="json") for house, found in rest.items() if found.busy}
-            raise Unsettled(f"not at rest after {SETTLED_WITHIN_S:.0f} s: {busy}") from None
-        self._next = min((r.next_due_at for r in rest.values() if r.next_due_at), default=None)
+    async def _settle(self, houses: Collection[str]) -> None:
+        """Wait for each house that may have work, in the order of flow."""
+        for house in FLOW[self._first_touched :]:
+            if house in houses and house in self._addresses:
+                await self._rested(house)
+        self._first_touched = len(FLOW)
 
-    async def _rest(self) -> dict[str, Rest]:
-        answers = await asyncio.gather(
-            *(self._http.get(f"{address}/settled", headers=self._headers) for address in self._addresses.values())
-        )
-        for answer in answers:
-            answer.raise_for_status()
-        found = (Rest.model_validate_json(answer.content) for answer in answers)
-        return dict(zip(self._addresses, found, strict=True))
+    async def _rested(self, house: str) -> None:
+        until = time.monotonic() + SETTLED_WITHIN_S
+        while True:
+            answer = await self._http.get(f"{self._addresses[house]}/settled", headers=self._headers)
+            rest = Rest.model_validate_json(answer.raise_for_status().content)
+            if not rest.busy:
+                break
+            if time.monotonic() > until:
+                raise Unsettled(f"{house} is not at rest after {SETTLED_WITHIN_S:.0f} s: {rest.model_dump_json()}")
+            await asyncio.sleep(LOOK_AGAIN_S)
+        if rest.next_due_at:
+            self._next[house] = rest.next_due_at
+        else:
+            self._next.pop(house, None)
