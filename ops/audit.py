@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-from services.audit.verification import Report, verify
-
 from chassis.database import create_engine, house_url
 from contracts.topics import HOUSES
 from deploy.local import Addresses
+from services.audit.api.verification import Report, verify
 
 APPLICATION = "tandem audit verify"
 

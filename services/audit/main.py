@@ -11,8 +11,8 @@ from chassis.settings import Settings
 from contracts.topics import ANCHORS, TOPICS
 
 from .api import routes
-from .archive import NAME, VERSION, Archive, kept
-from .verification import Report, verify
+from .api.archive import NAME, VERSION, Archive, kept
+from .api.verification import Report, verify
 
 READ = [topic for topic in TOPICS if topic is not ANCHORS]  # Every topic that others write.
 

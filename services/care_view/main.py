@@ -16,7 +16,7 @@ from contracts.fact import Fact
 
 from .api import SignIn, routes
 from .api.pages import Pages
-from .api.routes import Look
+from .api.routes import Answers, Look
 from .domain.scales import load_scales
 from .projections import NOTHING_KNOWN, TYPES, CareView, decode, encode, entries, project
 
@@ -56,10 +56,12 @@ def wire(settings: Settings) -> FastAPI:
     def behind_s() -> float:
         return house.progress.age_s(CARE_VIEW.name) if house.progress else math.inf
 
+    answers = Answers(Views(house, access), Look(documents, house.clock, behind_s), pages, scales)
+
     return serve(
         house,
         access,
-        routes=routes(Views(house, access), Look(documents, house.clock, behind_s), pages, sign_in, scales),
+        routes=routes(answers, sign_in),
         works=[projecting(house.engine, CARE_VIEW, documents=documents)],
         shown={"rules_signed": all(scale.signed for scale in scales.values())},
     )

@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import Any
 
 Told = dict[str, Any]
-LEFT_OUT = {"times": 1, "period_days": 1, "held": 0, "as_needed": False, "will_retry": False, "unverified": False}
-"""Small values that a document may spell out or leave out."""
 
 
 def care_view(records: Iterable[tuple[Mapping[str, str], bytes]]) -> dict[str, Any]:
@@ -29,14 +27,13 @@ def care_view(records: Iterable[tuple[Mapping[str, str], bytes]]) -> dict[str, A
         sources.setdefault(headers["ce_source"], []).append(told)
     for one in sources.values():
         one.sort(key=lambda told: told["sequence"])
-    sections = {
+    return {
         "patient": patient(sources.get("/patients", [])),
         "medications": medications(sources.get("/prescribing", [])),
         "therapy": therapy(sources.get("/therapy", [])),
         "follow_ups": follow_ups(sources.get("/scheduling", [])),
         "messages": messages(sources.get("/notifications", [])),
     }
-    return {name: lean(section) for name, section in sections.items() if section["recorded_at"]}
 
 
 def patient(history: list[Told]) -> dict[str, Any]:
@@ -125,7 +122,7 @@ def patient(history: list[Told]) -> dict[str, Any]:
 
 
 def consent(told: Told) -> dict[str, Any]:
-    return {**pick(told["fact"], "scope", "address", "purposes"), "granted_at": told["at"]}
+    return {**pick(told["fact"], "scope", "address", "purposes"), "granted_at": told["at"], "withdrawn_at": None}
 
 
 def medications(history: list[Told]) -> dict[str, Any]:
@@ -358,15 +355,3 @@ def moment(text: str) -> datetime:
 def short(text: str) -> str:
     """A time as JSON holds it: no fraction where it is nought."""
     return text.replace(".000000Z", "Z")
-
-
-def lean(value: Any) -> Any:
-    """Without what says nothing: absent values, what holds nothing else, the usual of a few fields."""
-    if isinstance(value, dict):
-        inner = {name: lean(item) for name, item in value.items()}
-        return {
-            name: item
-            for name, item in inner.items()
-            if item not in (None, [], {}) and not (name in LEFT_OUT and item is LEFT_OUT[name])
-        }
-    return [lean(item) for item in value] if isinstance(value, list) else value

@@ -6,14 +6,15 @@ in the units of the drawing's view box; colours and lines are the style sheet's.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from ..domain.scales import Scale
 from ..projections import CareView, words
-from ..projections import document as doc
 from ..projections.moments import zone_of
+from ..projections.parts import Score
+from .courses import Course, daily, day_after, taken
 
 WIDTH = 1220
 LEFT, RIGHT = 150, 1100  # Of the plot: the names of the rows to its left, those of the bands to its right.
@@ -21,7 +22,6 @@ SCORES_TOP, SCORES_BOTTOM = 56, 236
 ROW, ROW_GAP = 34, 12
 MARGIN_DAYS = 4
 SHORTEST_DAYS = 42
-MEDICINES_DRAWN = 6
 LETTER = 7.3  # About the width of a letter of a note, in units of the view box.
 LABEL = 22  # About the width of a score.
 DEFAULT_MEASURE = "PHQ-9"
@@ -125,15 +125,6 @@ class Axis:
         return round(LEFT + (RIGHT - LEFT) * min(max(share, 0), 1), 1)
 
 
-@dataclass(frozen=True)
-class Course:
-    """A medicine's doses over time: each with when it began and ended."""
-
-    medication: str
-    stretches: Sequence[tuple[datetime, datetime, doc.Regimen]]
-    ended: bool
-
-
 def picture(view: CareView, now: datetime, scales: Mapping[str, Scale]) -> Picture | None:
     """None while there is nothing to draw: no score, no dose and no session."""
     measure = measure_of(view, scales)
@@ -183,33 +174,6 @@ def axis_over(first: datetime, last: datetime) -> Axis:
     return Axis(begins, last + margin)
 
 
-def taken(medications: doc.Medications, now: datetime) -> Iterator[Course]:
-    """The courses to draw, by when they began: those in force, then the last that ended."""
-    ended = [(one.line, day_after(one.last_dose_on)) for one in reversed(medications.ended)]
-    in_force: list[tuple[doc.Line, datetime | None]] = [(line, None) for line in medications.active.values()]
-    chosen = [*in_force, *ended][:MEDICINES_DRAWN]
-    for line, until in sorted(chosen, key=lambda one: one[0].since):
-        yield Course(line.medication, list(stretches(line, until or now)), until is not None)
-
-
-def stretches(line: doc.Line, until: datetime) -> Iterator[tuple[datetime, datetime, doc.Regimen]]:
-    """Each dose with the time it was in force. Where earlier changes were let go, the course begins with the first
-    change that is known: when the dose before it began is not."""
-    changes = sorted(line.changes, key=lambda change: change.at)
-    begins = line.since if len(changes) < doc.CHANGES_KEPT else changes[0].at
-    regimen = changes[0].before if changes else line.regimen
-    for change in changes:
-        if begins < change.at:
-            yield begins, change.at, regimen
-        begins, regimen = max(begins, change.at), change.after
-    if begins < until:
-        yield begins, until, regimen
-
-
-def day_after(on: date) -> datetime:
-    return datetime.combine(on + timedelta(days=1), time(), UTC)
-
-
 def drawn(course: Course, axis: Axis, top: float) -> Row:
     """Height tells the amount a day, against the most that this medicine was given at."""
     most = max((daily(regimen) for _, _, regimen in course.stretches), default=Decimal(1))
@@ -223,10 +187,6 @@ def drawn(course: Course, axis: Axis, top: float) -> Row:
     last = course.stretches[-1][2] if course.stretches else None
     note = "stopped" if course.ended else words.frequency(last) if last else ""
     return Row(course.medication, note, top, steps)
-
-
-def daily(regimen: doc.Regimen) -> Decimal:
-    return regimen.amount * regimen.times / regimen.period_days
 
 
 def bands_of(scale: Scale | None) -> list[BandDrawn]:
@@ -244,7 +204,7 @@ def y_of(score: float, highest: int) -> float:
     return round(SCORES_BOTTOM - (SCORES_BOTTOM - SCORES_TOP) * score / highest, 1)
 
 
-def plotted(scores: Sequence[doc.Score], axis: Axis, scale: Scale | None) -> Iterator[Point]:
+def plotted(scores: Sequence[Score], axis: Axis, scale: Scale | None) -> Iterator[Point]:
     """Labelled are the first and the last total, the highest and the lowest."""
     totals = [score.total for score in scores if score.total is not None]
     highest = scale.highest if scale else max(totals, default=1) or 1
@@ -293,9 +253,7 @@ def dates(axis: Axis) -> Iterator[Tick]:
         day += timedelta(days=1)
 
 
-def described(
-    measure: str, scores: Sequence[doc.Score], courses: Sequence[Course], sessions: int, zone: ZoneInfo
-) -> str:
+def described(measure: str, scores: Sequence[Score], courses: Sequence[Course], sessions: int, zone: ZoneInfo) -> str:
     """The picture in a sentence or two, for who cannot see it."""
     complete = [score for score in scores if score.total is not None]
     told = f"{measure}: no total on record."

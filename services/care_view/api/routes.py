@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from chassis.clock import Clock
 from chassis.documents import Document, Documents, NotLive, TimelinePage
 from chassis.http import Problem, Viewing, Views
 from chassis.http.problems import problem_of
+from chassis.identity import Asking
 from chassis.position import Position
 
 from ..domain.scales import Scale
@@ -92,36 +93,63 @@ def has_seen(found: Document[CareView] | None, position: Position) -> bool:
     return found is not None and found.seen.get(position.source, 0) >= position.sequence
 
 
-def routes(views: Views, look: Look, pages: Pages, sign_in: SignIn, scales: Mapping[str, Scale]) -> list[APIRouter]:
+@dataclass(frozen=True)
+class Answers:
+    """The two things that are shown, each as JSON or as a page, recorded before it is answered."""
+
+    views: Views
+    look: Look
+    pages: Pages
+    scales: Mapping[str, Scale]
+
+    async def patient(self, asking: Asking, patient_id: UUID, *, page: bool) -> Response:
+        lines = {"limit": LINES_BESIDE} if page else None
+
+        async def load() -> Shown:
+            return await self.look.at(patient_id, asking.after, strict=not page, lines=lines)
+
+        shown = await self.views.show(asking, "care_view.patient", patient_id, load)
+        if not page:
+            return Response(msgspec.json.encode(shown.presented), media_type=JSON)
+        drawn = picture(shown.view, shown.presented.as_of, self.scales)
+        return self.page("patient.html", asking, shown, picture=drawn)
+
+    async def timeline(
+        self, asking: Asking, patient_id: UUID, kind: Kind | None, before: str | None, limit: int, *, page: bool
+    ) -> Response:
+        lines = {"kind": kind, "before": before, "limit": limit}
+
+        async def load() -> Shown:
+            return await self.look.at(patient_id, asking.after, strict=not page, lines=lines)
+
+        shown = await self.views.show(asking, "care_view.timeline", patient_id, load)
+        if not page:
+            return Response(msgspec.json.encode(as_listed(shown)), media_type=JSON)
+        return self.page("timeline.html", asking, shown, kind=kind, kinds=KINDS)
+
+    def page(self, template: str, asking: Asking, shown: Shown, **values: Any) -> Response:
+        return self.pages.of_patient(
+            template,
+            asking.caller,
+            shown.view,
+            shown=shown.presented,
+            lines=shown.lines,
+            behind_s=self.look.behind(),
+            too_far_behind_s=BEHIND_S,
+            rules_signed=all(scale.signed for scale in self.scales.values()),
+            **values,
+        )
+
+
+def routes(answers: Answers, sign_in: SignIn) -> list[APIRouter]:
     router = APIRouter(dependencies=[sign_in.needed()])
-    signed = all(scale.signed for scale in scales.values())
+    pages = answers.pages
 
     @router.get("/patients/{patient_id}")
     async def patient(patient_id: UUID, viewing: Viewing, request: Request) -> Response:
         """One patient's care, joined. `after` waits until the view has seen those facts; a page in a browser."""
         page = wants_page(request)
-        lines = {"limit": LINES_BESIDE} if page else None
-
-        async def show() -> Response:
-            async def load() -> Shown:
-                return await look.at(patient_id, viewing.after, strict=not page, lines=lines)
-
-            shown = await views.show(viewing, "care_view.patient", patient_id, load)
-            if not page:
-                return Response(msgspec.json.encode(shown.presented), media_type=JSON)
-            return pages.of_patient(
-                "patient.html",
-                viewing.caller,
-                shown.view,
-                shown=shown.presented,
-                lines=shown.lines,
-                picture=picture(shown.view, shown.presented.as_of, scales),
-                behind_s=look.behind(),
-                too_far_behind_s=BEHIND_S,
-                rules_signed=signed,
-            )
-
-        return await told(show, pages) if page else await show()
+        return await told(answers.patient(viewing, patient_id, page=page), pages if page else None)
 
     @router.get("/patients/{patient_id}/timeline")
     async def timeline(
@@ -134,29 +162,8 @@ def routes(views: Views, look: Look, pages: Pages, sign_in: SignIn, scales: Mapp
     ) -> Response:
         """Every fact of the patient as a line that a person can read, the latest first."""
         page = wants_page(request)
-
-        async def show() -> Response:
-            async def load() -> Shown:
-                asked = {"kind": kind, "before": before, "limit": limit}
-                return await look.at(patient_id, viewing.after, strict=not page, lines=asked)
-
-            shown = await views.show(viewing, "care_view.timeline", patient_id, load)
-            if not page:
-                return Response(msgspec.json.encode(as_listed(shown)), media_type=JSON)
-            return pages.of_patient(
-                "timeline.html",
-                viewing.caller,
-                shown.view,
-                shown=shown.presented,
-                lines=shown.lines,
-                kind=kind,
-                kinds=KINDS,
-                behind_s=look.behind(),
-                too_far_behind_s=BEHIND_S,
-                rules_signed=signed,
-            )
-
-        return await told(show, pages) if page else await show()
+        answer = answers.timeline(viewing, patient_id, kind, before, limit, page=page)
+        return await told(answer, pages if page else None)
 
     return [router, sign_in.routes(), open_to_all(pages)]
 
@@ -186,12 +193,13 @@ def sent(file: File) -> Response:
     return Response(file.content, media_type=file.media_type, headers=headers)
 
 
-async def told(show: Callable[[], Any], pages: Pages) -> Response:
-    """A page, or the refusal as a page: a person is to read it."""
+async def told(answer: Awaitable[Response], pages: Pages | None) -> Response:
+    """The answer; for a browser a refusal is a page too, for a person is to read it."""
     try:
-        answer: Response = await show()
-        return answer
+        return await answer
     except (Problem, Refused, Stale, NotYetKnown) as refusal:
+        if pages is None:
+            raise
         problem = problem_of(refusal)
         title = HTTPStatus(problem.status_code).phrase
         return pages.problem(problem.status_code, title, problem.detail, problem.headers or {})

@@ -16,16 +16,8 @@ from contracts.scheduling import (
 )
 
 from .bounded import in_order, latest, without
-from .document import (
-    CLOSED_KEPT,
-    CONTACTS_KEPT,
-    PAST_APPOINTMENTS_KEPT,
-    Appointment,
-    Closed,
-    Contact,
-    FollowUps,
-    Obligation,
-)
+from .document import FollowUps
+from .parts import CLOSED_KEPT, CONTACTS_KEPT, PAST_APPOINTMENTS_KEPT, Appointment, Closed, Contact, Obligation
 
 
 def follow_ups(now: FollowUps, event: Event[Fact]) -> FollowUps:

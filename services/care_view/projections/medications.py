@@ -14,7 +14,8 @@ from contracts.prescribing import (
 )
 
 from .bounded import latest, without
-from .document import (
+from .document import Medications
+from .parts import (
     CHANGES_KEPT,
     ENDED_KEPT,
     OVERRIDES_KEPT,
@@ -22,7 +23,6 @@ from .document import (
     Change,
     Ended,
     Line,
-    Medications,
     Override,
     Regimen,
     Review,

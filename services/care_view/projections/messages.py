@@ -9,7 +9,8 @@ from contracts.event import Event
 from contracts.fact import Fact
 from contracts.notifications import MessageFailed, MessageQueued, MessageSent, MessageSuppressed
 
-from .document import MESSAGES_KEPT, Message, Messages
+from .document import Messages
+from .parts import MESSAGES_KEPT, Message
 
 
 def messages(now: Messages, event: Event[Fact]) -> Messages:

@@ -22,7 +22,8 @@ from contracts.patients import (
 )
 
 from .bounded import without
-from .document import (
+from .document import Patient
+from .parts import (
     APPROACHES_KEPT,
     CLOSED_KEPT,
     RELEASED_KEPT,
@@ -33,7 +34,6 @@ from .document import (
     ContactPoint,
     Identity,
     Member,
-    Patient,
     Refuted,
     Resolved,
 )

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from contracts.topics import DECIDING
 
-from . import document as doc
-from .document import Appointment, CareView, Part, Section
+from .document import CareView, Medications, Patient, Section, Therapy
 from .moments import zone_of
+from .parts import Appointment, Closed, Contact, Line, Message, Obligation, Override, Part
 from .thoughts import Thought, thoughts
 
 State = Literal["planned", "open", "due", "overdue"]
@@ -48,8 +48,8 @@ class Medicine(Part, frozen=True):
     """A medicine in force, with the warnings that were overridden for it."""
 
     order_id: UUID
-    line: doc.Line
-    overrides: tuple[doc.Override, ...]
+    line: Line
+    overrides: tuple[Override, ...]
 
 
 class Presented(Part, frozen=True):
@@ -64,16 +64,16 @@ class Presented(Part, frozen=True):
     stale_since: datetime | None
     not_yet_seen: Sequence[str]  # Positions that were asked for and did not arrive in time.
     needs_thought: Sequence[Thought]
-    patient: doc.Patient
+    patient: Patient
     medicines: Sequence[Medicine]
-    medications: doc.Medications
-    therapy: doc.Therapy
+    medications: Medications
+    therapy: Therapy
     follow_ups: Sequence[Owed]
-    follow_ups_closed: Sequence[doc.Closed]
+    follow_ups_closed: Sequence[Closed]
     appointments: Sequence[Appointment]
     past_appointments: Sequence[Appointment]
-    contacts: Sequence[doc.Contact]
-    messages: Sequence[doc.Message]
+    contacts: Sequence[Contact]
+    messages: Sequence[Message]
 
 
 def presented(
@@ -173,7 +173,7 @@ def owed(view: CareView, now: datetime) -> list[Owed]:
     return sorted(found, key=lambda one: (one.due_on, str(one.obligation_id)))
 
 
-def state_of(one: doc.Obligation, now: datetime) -> State:
+def state_of(one: Obligation, now: datetime) -> State:
     """By the instants that the rule gave; its window is counted in days of UTC, a few hours being of no weight."""
     if now >= one.overdue_at:
         return "overdue"

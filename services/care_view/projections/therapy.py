@@ -9,18 +9,8 @@ from contracts.fact import Fact
 from contracts.therapy import MeasureRecorded, RiskFlagClosed, RiskFlagRaised, SessionCompleted, TherapyStarted
 
 from .bounded import in_order, latest, without
-from .document import (
-    CLOSED_KEPT,
-    SCORES_KEPT,
-    SESSION_DAYS_KEPT,
-    SESSIONS_KEPT,
-    ClosedFlag,
-    Episode,
-    Flag,
-    Score,
-    Session,
-    Therapy,
-)
+from .document import Therapy
+from .parts import CLOSED_KEPT, SCORES_KEPT, SESSION_DAYS_KEPT, SESSIONS_KEPT, ClosedFlag, Episode, Flag, Score, Session
 
 
 def course(now: Therapy, event: Event[Fact]) -> Therapy:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Literal
 
 from . import words
-from .document import CareView, Part
+from .document import CareView
 from .moments import zone_of
+from .parts import Part
 from .words import said
 
 Kind = Literal["risk", "overdue", "due", "message"]

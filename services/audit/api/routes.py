@@ -12,8 +12,8 @@ from pydantic import AwareDatetime
 
 from chassis.http import Problem, Viewing, Views
 
+from ..domain.report import Report
 from .archive import Archive, Cursor, Found, Search
-from .verification import Report
 
 FACTS_A_PAGE, MOST_FACTS_A_PAGE = 100, 1_000
 JSON = "application/json"

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from .chains import Chains
-from .report import Finding
-from .stores import Archived, Row, Table
+from ...domain.chains import Chains, Row
+from ...domain.report import Finding
+from .stores import Archived, Table
 
 Progress = Callable[[str], object]
 Chain = tuple[str, str, str]  # Store, source, key.

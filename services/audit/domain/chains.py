@@ -1,11 +1,24 @@
 """One store's chains, checked by themselves: is each fact where it says it is, and does it continue the one before?"""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from contracts.event import NO_HASH, chained
 
 from .report import Finding, What
-from .stores import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A fact as a store holds it. `id` is a column of event tables only."""
+
+    source: str
+    key: str
+    sequence: int
+    hash: bytes
+    headers: Mapping[str, str]
+    value: bytes
+    id: str | None = None
 
 
 class Chains:

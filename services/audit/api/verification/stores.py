@@ -4,7 +4,6 @@ Nothing is held open between pages: a walk takes as long as it takes, and a hous
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.event import NO_HASH
 
+from ...domain.chains import Row
 from ..archive import NAME, VERSION
 
 PAGE = 1_000
@@ -59,19 +59,6 @@ PARKED = text("""
 WAITING = text("SELECT count(*) FROM outbox WHERE stream = :stream AND sequence = :sequence")
 OFFSETS = text("SELECT topic, part, next_offset FROM checkpoint WHERE work = :work AND version = :version")
 WORK = {"work": NAME, "version": VERSION}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A fact as a store holds it. `id` is a column of event tables only."""
-
-    source: str
-    key: str
-    sequence: int
-    hash: bytes
-    headers: Mapping[str, str]
-    value: bytes
-    id: str | None = None
 
 
 class Table:

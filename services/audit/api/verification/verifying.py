@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from contracts.event import chained
 
+from ...domain.chains import Row
+from ...domain.report import FINDINGS_SHOWN, Finding, Report, What
 from . import stores
-from .report import FINDINGS_SHOWN, Finding, Report, What
-from .stores import Archived, Row, Table
+from .stores import Archived, Table
 from .walking import Chain, Difference, Progress, Walked, keep, walk
 
 ARRIVES_S = 10.0  # What is published is archived in well under a second while all is healthy.
