@@ -15,6 +15,7 @@ from deploy.local.processes import Program
 
 ALL_ROLES = "api,relay,worker"
 SENDER = "care@clinic.example"  # Neutral, and reserved by RFC 2606: it reaches nobody.
+LEASE_S = "1"  # On one machine a killed relay's successor is itself: it should not wait for a lease made for a network.
 HOUSE_STOPS_WITHIN_S = 25.0  # Its own bound is 20 s.
 
 Say = Callable[[str], None]
@@ -81,6 +82,7 @@ def environment(
         "TANDEM_PREFIX": prefix,
         "TANDEM_SIMULATED_TIME": "1" if simulated else "0",
         "TANDEM_SENDER_ADDRESS": SENDER,
+        "TANDEM_RELAY_LEASE_S": LEASE_S,
     }
     if "patients" in addresses:
         told["TANDEM_PATIENTS_URL"] = addresses["patients"]
