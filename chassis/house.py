@@ -38,7 +38,8 @@ class House:
 
     def access(self, known: Callable[[str], Awaitable[Known | None]] | None = None) -> Access:
         """Judges by a copy of the patients' facts; in the house that writes them by `known`, to the tail."""
-        copy = OwnFacts(known) if known else CopyOfTheLog(Documents(self.engine, COPY), self.age_of_copy_s)
+        single = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # One question: no BEGIN and ROLLBACK.
+        copy = OwnFacts(known) if known else CopyOfTheLog(Documents(single, COPY), self.age_of_copy_s)
         return Access(copy, self.records, self.clock, self.settings.time_zone)
 
     def age_of_copy_s(self) -> float:
