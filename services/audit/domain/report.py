@@ -50,13 +50,14 @@ class Report(msgspec.Struct, frozen=True):
         """One sentence for each thing that somebody must know."""
         archived = self.facts.get("archive", 0)
         tables = sum(self.facts.values()) - archived
-        also = f" and {tables:,} in the houses' tables" if len(self.facts) > 1 else ""
+        compared = len(self.facts) > 1
+        also = f" and {tables:,} in the houses' tables" if compared else ""
         walked = f"{archived:,} facts in the archive{also} were walked."
         waiting = f" {self.not_yet_archived:,} are not yet archived." if self.not_yet_archived else ""
-        if not self.first:
-            agree = ", and the stores agree" if also else ""
+        if self.first:
+            return f"NOT WHOLE: {len(self.findings):,} findings. {walked}{waiting}\nFirst: {self.first}"
+        agree = ", and the stores agree" if compared else ""
         return f"Whole: {walked}{waiting} Every chain holds{agree}."
-        return f"NOT WHOLE: {len(self.findings):,} findings. {walked}{waiting}\nFirst: {self.first}"
 
     def as_json(self) -> str:
         """For programs: everything above, and at most the first hundred findings."""

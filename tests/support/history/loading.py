@@ -35,15 +35,14 @@ def row_of(record: Record) -> tuple[object, ...]:
 
 
 async def copy(engine: AsyncEngine, rows: list[tuple[object, ...]]) -> None:
-    async with engine.begin() as connection:
+    async with engine.connect() as connection:
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
-        await raw.execute("CREATE TEMPORARY TABLE loaded (LIKE event) ON COMMIT DROP")
-        await raw.execute(
-            "ALTER TABLE loaded ALTER COLUMN headers TYPE text"
-        )  # COPY in binary takes no text for jsonb.
-        await raw.copy_records_to_table("loaded", columns=COLUMNS, records=rows)
-        await raw.execute("INSERT INTO event SELECT stream, sequence, id, headers::jsonb, value, hash FROM loaded")
+        async with raw.transaction():
+            await raw.execute("CREATE TEMPORARY TABLE loaded (LIKE event) ON COMMIT DROP")
+            await raw.execute("ALTER TABLE loaded ALTER COLUMN headers TYPE text")  # COPY in binary wants no text else.
+            await raw.copy_records_to_table("loaded", columns=COLUMNS, records=rows)
+            await raw.execute("INSERT INTO event SELECT stream, sequence, id, headers::jsonb, value, hash FROM loaded")
 
 
 async def into_kafka(bootstrap: str, prefix: str, records: Iterable[Record]) -> int:

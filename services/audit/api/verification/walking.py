@@ -64,8 +64,9 @@ async def walk(archive: Archived, table: Table | None, progress: Progress) -> Wa
             walked.differ(kind, key, sequence)
         if facts + written_facts - told >= TELL_EVERY:
             told = facts + written_facts
-            progress(f"{archive.source}: {facts:,} archived facts and {written_facts:,} of its table walked")
+            progress(f"{archive.source}: {told:,} rows so far")
     walked.facts = {archive.name: facts, **({table.name: written_facts} if table else {})}
+    progress(f"{archive.source}: {facts:,} archived facts" + (f", {written_facts:,} in its table" if table else ""))
     return walked
 
 
