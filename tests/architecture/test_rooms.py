@@ -97,8 +97,8 @@ def test_every_path_that_a_guide_names_is_there(guide: Path) -> None:
 
 
 def test_the_search_for_paths_finds_them() -> None:
-    words = "See [this](a/b.py) and `chassis/x.py`, `samples/`; not `a/b`, [that](https://x.example/a.py) or `GET /x`."
-    assert list(paths_in(words)) == ["a/b.py", "chassis/x.py", "samples/"]
+    words = "[This](a/b.py), `chassis/x.py`, `a/samples/`; not `a/b`, `domain/`, [that](https://x.example/a.py)."
+    assert list(paths_in(words)) == ["a/b.py", "chassis/x.py", "a/samples/"]
 
 
 def test_imports_read_down_the_page() -> None:
@@ -113,9 +113,9 @@ def room(path: Path) -> str:
 
 
 def paths_in(words: str) -> Iterator[str]:
-    """Relative links, and what in inline code has the form of a path to a file, or to a folder, a slash at its end."""
+    """Relative links, and what in inline code has the form of a path: `a/b.py`, `a/b/`; a room's name alone is none."""
     links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", words)
-    code = re.findall(r"`((?:[\w.-]+/)+(?:[\w-]+\.(?:py|md|toml|csv|json|sql|yaml|html|css|jsonl))?|[\w-]+/)`", words)
+    code = re.findall(r"`((?:[\w.-]+/)+(?:[\w-]+\.(?:py|md|toml|csv|json|sql|yaml|html|css|jsonl)|[\w-]+/))`", words)
     yield from links
     yield from (path for path in code if path.partition("/")[0] not in ELSEWHERE)
 
