@@ -32,15 +32,15 @@ class Thought(Part, frozen=True):
 
 
 def thoughts(view: CareView, now: datetime) -> Sequence[Thought]:
-    """All of them, most pressing first; of one kind the one that has waited longest."""
-    found = [*risks(view), *late(view, now), *unsent(view)]
-    return sorted(found, key=lambda one: (PRESSING.index(one.kind), not one.alarming, one.since))
+    """All of them, most pressing first: by kind, then risks by their tier, the rest by how long they have waited."""
+    waited = sorted([*late(view, now), *unsent(view)], key=lambda one: one.since)
+    return sorted([*risks(view), *waited], key=lambda one: PRESSING.index(one.kind))
 
 
 def risks(view: CareView) -> Iterator[Thought]:
     """Risk flags that no safety action has closed."""
     zone = zone_of(view)
-    for flag in sorted(view.therapy.flags.values(), key=lambda flag: TIERS.index(flag.tier)):
+    for flag in sorted(view.therapy.flags.values(), key=lambda flag: (TIERS.index(flag.tier), flag.raised_at)):
         yield Thought(
             kind="risk",
             alarming=True,
