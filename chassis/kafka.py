@@ -3,6 +3,7 @@
 Nothing else in the project constructs a producer, a broker, a subscriber's options or a topic.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ STOP_S = 20.0  # Less than a pod's grace; what is in flight then is simply read 
 SESSION_MS = 10_000
 HEARTBEAT_MS = 2_000  # Five may be lost before the group gives a worker up.
 ADMIN_TIMEOUT_MS = 15_000
+CREATED_LOOKS, CREATED_LOOK_S = 300, 0.1
 
 # Not FastStream's own logger, which writes where and how it likes. What it warns of (no topics made on first use) is
 # what we want; an error is that of a fetch.
@@ -94,7 +96,8 @@ def subscriber_options(*, group: str, slot: str, batch_size: int) -> dict[str, A
 async def create_topics(bootstrap: str, prefix: str, partitions: int, *, replicas: int = 1) -> None:
     """Create the topics of contracts/topics.py that are missing. Several processes may ask at once.
 
-    Raises WrongPartitions when one exists with another number of partitions: range assignment needs them equal.
+    Returns when they can be used. Raises WrongPartitions when one has another number of partitions (range assignment
+    needs them equal), TimeoutError when the cluster takes too long.
     """
     names = {topic_name(prefix, topic): topic for topic in TOPICS}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=ADMIN_TIMEOUT_MS)
@@ -111,11 +114,24 @@ async def create_topics(bootstrap: str, prefix: str, partitions: int, *, replica
             for name, code, *_ in answer.topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
                     raise for_code(code)(name)
-        for found in await admin.describe_topics(sorted(names.keys() & there)):
-            if len(found["partitions"]) != partitions:
-                raise WrongPartitions(f"{found['topic']} has {len(found['partitions'])} partitions, not {partitions}")
+        for _ in range(CREATED_LOOKS):
+            if await all_there(admin, names, partitions):
+                return
+            await asyncio.sleep(CREATED_LOOK_S)
+        raise TimeoutError("the topics were created and cannot be used")
     finally:
         await admin.close()
+
+
+async def all_there(admin: AIOKafkaAdminClient, topics: Iterable[str], partitions: int) -> bool:
+    """Whether the cluster has told all its brokers of these topics, which takes a moment. Raises WrongPartitions."""
+    for found in await admin.describe_topics(sorted(topics)):
+        parts = found["partitions"]
+        if not parts or any(part["leader"] < 0 for part in parts):
+            return False
+        if len(parts) != partitions:
+            raise WrongPartitions(f"{found['topic']} has {len(parts)} partitions, not {partitions}")
+    return True
 
 
 def topic_settings(topic: Topic, replicas: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ from .checkpoints import Checkpoints, Fenced, Held, Move
 from .logs import failure
 from .ordering import Page
 from .position import Position
-from .records import Junk, Received, received, record_of
+from .records import Junk, Received, plausible_ms, received, record_of
 from .seen import standings
 from .sifting import Facts, Handling, Sifting, passing
 
@@ -88,7 +88,7 @@ class Receiving(Generic[S]):
     async def apply(self, batch: Batch, held: Mapping[TopicPartition, Held]) -> None:
         """Apply a batch and move the offsets. After any error only the database knows what was done."""
         moves = {
-            partition: Move(held[partition], fetched[-1].offset + 1, fetched[-1].timestamp)
+            partition: Move(held[partition], fetched[-1].offset + 1, plausible_ms(fetched[-1]))
             for partition, fetched in batch.items()
         }
         facts, junk = self.by_key(batch)

@@ -12,6 +12,10 @@ from aiokafka import ConsumerRecord
 from contracts.event import Place, Undecodable, headers_of, place_of
 from contracts.topics import Topic
 
+LONGEST_KEY = 200  # A UUID has 36 characters. An index of PostgreSQL takes no more than 2,700 bytes.
+TOO_HIGH = 10**12
+LATEST_MS = 4_102_444_800_000  # The year 2100: beyond some date PostgreSQL has no timestamp for it.
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -79,18 +83,25 @@ def received(record: Record, topic: Topic) -> Received | Junk:
             raise Undecodable("ce_source does not write to this topic")
         if record.key is None or record.key != place.key.encode():
             raise Undecodable("ce_partitionkey is not the record's key")
-        if "\0" in place.key:
-            raise Undecodable("ce_partitionkey holds a NUL")
+        if usable(record.key) is None:
+            raise Undecodable("ce_partitionkey cannot name a row")
+        if place.sequence >= TOO_HIGH:
+            raise Undecodable("ce_sequence has more than twelve digits")
     except Undecodable as error:
         source = topic.writers[0] if len(topic.writers) == 1 else None
         return Junk(record, usable(record.key), source, str(error))
     return Received(record, headers, place, record.value)
 
 
+def plausible_ms(fetched: ConsumerRecord) -> int:
+    """A record's own time, which any producer could have set to anything, within what a table can hold."""
+    return min(max(0, int(fetched.timestamp)), LATEST_MS)
+
+
 def usable(key: bytes | None) -> str | None:
-    """The key as text that a table can hold, or None."""
+    """The key as text that a table and its index can hold, or None."""
     try:
         text = key.decode() if key else None
     except UnicodeDecodeError:
         return None
-    return text if text and "\0" not in text else None
+    return text if text and "\0" not in text and len(text) <= LONGEST_KEY else None

@@ -15,10 +15,15 @@ from tests.support.servers import Servers
 ANA, BO = patient(1), patient(2)
 
 
-@pytest.fixture
-async def house(servers: Servers, own_prefix: str) -> AsyncIterator[Reading]:
-    async with reading(servers, own_prefix) as found:
+@pytest.fixture(scope="module")
+async def shared(servers: Servers, prefix: str) -> AsyncIterator[Reading]:
+    async with reading(servers, f"{prefix}parking_", topics_too=False) as found:
         yield found
+
+
+@pytest.fixture
+async def house(shared: Reading) -> Reading:
+    return await shared.emptied()
 
 
 @pytest.fixture

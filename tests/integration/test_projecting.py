@@ -20,10 +20,15 @@ from tests.support.servers import Servers
 ANA, BO = patient(1), patient(2)
 
 
-@pytest.fixture
-async def house(servers: Servers, own_prefix: str) -> AsyncIterator[Reading]:
-    async with reading(servers, own_prefix) as found:
+@pytest.fixture(scope="module")
+async def shared(servers: Servers, prefix: str) -> AsyncIterator[Reading]:
+    async with reading(servers, f"{prefix}projecting_", topics_too=False) as found:
         yield found
+
+
+@pytest.fixture
+async def house(shared: Reading) -> Reading:
+    return await shared.emptied()
 
 
 @pytest.fixture
@@ -129,12 +134,12 @@ async def test_two_versions_are_kept_beside_each_other_and_readers_use_the_live_
         await Documents(house.engine, second).get(ANA)
 
 
-async def test_several_processes_may_prepare_at_once(house: Reading) -> None:
-    await asyncio.gather(*(house.counting().prepare() for _ in range(8)), create_topics_again(house))
-
-
-async def create_topics_again(house: Reading) -> None:
-    await create_topics(house.servers.kafka, house.prefix, PARTITIONS)
+async def test_several_processes_may_prepare_at_once(servers: Servers, own_prefix: str) -> None:
+    async with reading(servers, own_prefix, topics_too=False) as house:
+        await asyncio.gather(
+            *(house.counting().prepare() for _ in range(8)),
+            *(create_topics(servers.kafka, own_prefix, PARTITIONS) for _ in range(3)),
+        )
 
 
 def test_a_projection_that_names_no_fact_is_refused() -> None:
@@ -144,7 +149,12 @@ def test_a_projection_that_names_no_fact_is_refused() -> None:
         replace(counting(), name="x; DROP TABLE event")
 
 
-async def test_lag_is_exact_and_age_tells_how_old_what_is_shown_may_be(house: Reading) -> None:
+async def test_lag_is_exact_and_age_tells_how_old_what_is_shown_may_be(servers: Servers, own_prefix: str) -> None:
+    async with reading(servers, own_prefix) as house:
+        await behind_and_fresh(house)
+
+
+async def behind_and_fresh(house: Reading) -> None:
     work = house.counting()
     progress = Progress(house.engine, house.servers.kafka, [work], prefix=house.prefix)
     await progress.start()
@@ -183,7 +193,7 @@ async def test_whatever_way_topics_interleave_the_documents_are_the_same(
     by_source: dict[str, list[Any]] = {}
     for fact in facts:
         by_source.setdefault(fact.counted[0], []).append(fact)
-    async with reading(servers, f"{own_prefix}other_") as other:
+    async with reading(servers, f"{own_prefix}other_", topics_too=False) as other:
         elsewhere = Feed(other.counting())
         for _, told in sorted(by_source.items(), reverse=True):
             await elsewhere(*told)

@@ -80,18 +80,23 @@ class Noting:
 
 
 @asynccontextmanager
-async def noting(servers: Servers, prefix: str) -> AsyncIterator[Noting]:
-    async with reading(servers, prefix) as found:
-        clock = Clock(found.engine)
-        await clock.start()
-        store = EventStore(found.engine, "/prescribing", topics.PRESCRIBING)
-        decider = Decider(initial=SHELF.initial, decide=decide, evolve=SHELF.evolve)
-        yield Noting(found, CommandHandler(decider, store, clock), clock)
+async def noting(found: Reading) -> AsyncIterator[Noting]:
+    clock = Clock(found.engine)
+    await clock.start()
+    store = EventStore(found.engine, "/prescribing", topics.PRESCRIBING)
+    decider = Decider(initial=SHELF.initial, decide=decide, evolve=SHELF.evolve)
+    yield Noting(found, CommandHandler(decider, store, clock), clock)
+
+
+@pytest.fixture(scope="module")
+async def shared(servers: Servers, prefix: str) -> AsyncIterator[Reading]:
+    async with reading(servers, f"{prefix}reacting_") as found:
+        yield found
 
 
 @pytest.fixture
-async def house(servers: Servers, own_prefix: str) -> AsyncIterator[Noting]:
-    async with noting(servers, own_prefix) as found:
+async def house(shared: Reading) -> AsyncIterator[Noting]:
+    async with noting(await shared.emptied()) as found:
         yield found
 
 
@@ -117,7 +122,7 @@ async def test_the_same_fact_leads_to_the_same_ids_in_every_database(
 ) -> None:
     told = house.reading.chains.next("/patients", ANA)
     await feed(told)
-    async with noting(servers, f"{own_prefix}again_") as elsewhere:
+    async with reading(servers, own_prefix, topics_too=False) as other, noting(other) as elsewhere:
         await Feed(elsewhere.work())(told)
         assert [row.id for row in await rows_of(elsewhere.reading.engine)] == [
             row.id for row in await rows_of(house.reading.engine)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from aiokafka import TopicPartition
@@ -20,10 +21,15 @@ SOURCES = ("/patients", "/prescribing", "/therapy")
 ANA, BO = patient(1), patient(2)
 
 
-@pytest.fixture
-async def house(servers: Servers, own_prefix: str) -> AsyncIterator[Reading]:
-    async with reading(servers, own_prefix) as found:
+@pytest.fixture(scope="module")
+async def shared(servers: Servers, prefix: str) -> AsyncIterator[Reading]:
+    async with reading(servers, f"{prefix}receiving_", topics_too=False) as found:
         yield found
+
+
+@pytest.fixture
+async def house(shared: Reading) -> Reading:
+    return await shared.emptied()
 
 
 @pytest.fixture
@@ -163,6 +169,7 @@ async def test_a_fold_that_raises_sets_the_fact_aside(house: Reading, feed: Feed
     [
         lambda fact: fact.but(ce_sequence=None),
         lambda fact: fact.but(ce_sequence=b"one"),
+        lambda fact: fact.but(ce_sequence=b"9" * 30),
         lambda fact: fact.but(ce_hash=b"00"),
         lambda fact: fact.but(ce_source=b"/scheduling"),
         lambda fact: fact.but(ce_partitionkey=BO.encode()),
@@ -188,7 +195,7 @@ async def test_a_record_without_a_place_is_kept_and_its_patient_goes_on_with_the
     assert len(await parked(house)) == 1  # Nobody throws it away.
 
 
-@pytest.mark.parametrize("key", [None, b"", b"\xff", b"\0"])
+@pytest.mark.parametrize("key", [None, b"", b"\xff", b"\0", b"k" * 5_000])
 async def test_a_record_of_nobody_is_kept_by_its_place_and_blocks_nobody(
     house: Reading, feed: Feed, key: bytes | None
 ) -> None:
@@ -199,6 +206,21 @@ async def test_a_record_of_nobody_is_kept_by_its_place_and_blocks_nobody(
     rows = await house.rows("SELECT key, record_offset, record_key FROM parked ORDER BY record_offset")
     assert [(row.key, row.record_offset, row.record_key) for row in rows] == [(None, 0, key), (None, 2, key)]
     assert await house.rows("SELECT * FROM blocked") == []
+
+
+@pytest.mark.parametrize("timestamp", [-1, 2**62])
+async def test_a_record_may_claim_any_time(house: Reading, feed: Feed, timestamp: int) -> None:
+    fact = house.chains.next("/patients", ANA)
+    await feed(replace(fact, timestamp_ms=timestamp))
+    await counts(house, fact)
+
+
+async def test_a_type_with_an_endless_name_waits(house: Reading, feed: Feed) -> None:
+    other = house.chains.next("/therapy", ANA)
+    incompressible = "".join(sha256(bytes([n])).hexdigest() for n in range(100))
+    await feed(house.chains.next("/patients", ANA).but(ce_type=incompressible.encode()), other)
+    await counts(house, other)
+    assert await parked(house) == [(ANA, "/patients", 1, "refused")]
 
 
 async def test_a_type_that_nobody_knows_is_recorded_as_skipped_and_the_sequence_goes_on(

@@ -60,6 +60,7 @@ class Published:
     key: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     value: bytes | None
+    timestamp_ms: int = int(AT.timestamp() * 1_000)
 
     @property
     def named(self) -> dict[str, str]:
@@ -138,7 +139,12 @@ class Reading:
     published: list[Published] = field(default_factory=list)
 
     async def publish(self, *records: Published) -> None:
-        """In this order; acknowledged when it returns."""
+        """In this order; acknowledged when it returns. They are expected to be applied."""
+        await self.producer_sends(*records)
+        self.published.extend(records)
+
+    async def producer_sends(self, *records: Published) -> None:
+        """In this order; nothing is expected of them."""
         sent = [
             await self.producer.send(
                 topic_name(self.prefix, record.topic), record.value, key=record.key, headers=list(record.headers)
@@ -146,7 +152,6 @@ class Reading:
             for record in records
         ]
         await asyncio.gather(*sent)
-        self.published.extend(records)
 
     async def tell(self, source: str, key: str, *facts: Fact) -> Sequence[Published]:
         """The next facts of a source for a patient, published."""
@@ -187,6 +192,18 @@ class Reading:
         async with self.engine.begin() as tx:
             await tx.execute(text(statement), values)
 
+    async def emptied(self) -> "Reading":
+        """The same house as if nothing had ever been read, for the next test."""
+        tables = await self.rows("""
+            SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
+            WHERE schemaname LIKE 'counting_v%'
+               OR tablename IN ('checkpoint', 'seen', 'blocked', 'parked', 'projection', 'skipped_type',
+                                'refused_reaction', 'event', 'command', 'outbox')""")
+        await self.execute(f"TRUNCATE {', '.join(row.name for row in tables)}")
+        self.chains = Chains()
+        self.published.clear()
+        return self
+
     async def counted(self) -> list[Counted]:
         """Every application of every fact."""
         rows = await self.rows("SELECT source, key, sequence, line FROM counting_v1.entry")
@@ -198,10 +215,14 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(servers: Servers, prefix: str, *, database_url: str | None = None) -> AsyncIterator[Reading]:
-    """An empty house under a prefix of its own."""
+async def reading(
+    servers: Servers, prefix: str, *, database_url: str | None = None, topics_too: bool = True
+) -> AsyncIterator[Reading]:
+    """An empty house under a prefix of its own. Without topics, it can only be fed."""
     url = house_url(database_url or servers.database_url, prefix, HOUSE)
-    await asyncio.gather(ensure_database(url), create_topics(servers.kafka, prefix, PARTITIONS))
+    await ensure_database(url)
+    if topics_too:
+        await create_topics(servers.kafka, prefix, PARTITIONS)
     engine = create_engine(url, application="test reading")
     producer = create_producer(servers.kafka)
     await producer.start()
@@ -256,7 +277,7 @@ def as_fetched(record: Published, offset: int) -> "ConsumerRecord[Any, Any]":
         topic=record.topic.name,
         partition=0,
         offset=offset,
-        timestamp=int(AT.timestamp() * 1_000),
+        timestamp=record.timestamp_ms,
         timestamp_type=0,
         key=record.key,
         value=record.value,
