@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
+from ops.tokens import operator_token
 from services.notifications.domain.lexicon import load_lexicon
 from tests.support.post_office import PostOffice, post_office
 from tests.support.servers import Servers
@@ -59,6 +60,15 @@ class Clinic:
     async def mail(self, address: str) -> list[dict[str, Any]]:
         answer = await self.ward.staff.http.get(f"{self.ward.servers.mailbox_url}/messages", params={"to": address})
         found: list[dict[str, Any]] = answer.raise_for_status().json()
+        return found
+
+    async def settled(self) -> dict[str, Any]:
+        """What notifications has still to do."""
+        http, servers = self.ward.staff.http, self.ward.servers
+        token = await operator_token(http, servers.issuer_url, servers.client_secret)
+        address = f"{self.ward.houses.address('notifications')}/settled"
+        answer = await http.get(address, headers={"Authorization": f"Bearer {token}"})
+        found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
     async def facts(self, patient: UUID, *types: str) -> list[dict[str, Any]]:
@@ -125,6 +135,15 @@ async def test_a_patient_who_speaks_spanish_is_written_to_in_spanish_and_without
     assert message["subject"].startswith("Recordatorio")
     assert message["body"].startswith("Hola:")
     assert "Ana" not in message["body"]
+
+
+async def test_a_player_of_simulated_time_is_told_when_the_next_message_is_to_leave(clinic: Clinic) -> None:
+    patient, _ = await clinic.patient()
+    await clinic.book(patient, clinic.now + 3 * DAY)
+    queued = await clinic.queued(patient)
+    settled = await clinic.settled()
+    assert datetime.fromisoformat(settled["next_due_at"]) == datetime.fromisoformat(queued["not_before"])
+    assert settled["deliveries_due"] == 0
 
 
 async def test_nobody_is_written_to_by_night(clinic: Clinic) -> None:
