@@ -58,7 +58,6 @@ def wire(settings: Settings, wording: Wording) -> FastAPI:
         stores=[store],
         due={"deliveries_due": deliveries.due},
         upcoming=[deliveries.next_due_at],
-        upcoming=[deliveries.next_due_at],
         shown={"lexicon": wording.lexicon.version, "lexicon_signed": False, **wording.versions},
     )
 

@@ -214,7 +214,7 @@ class Sender:
     async def record_surely(
         self, delivery: Delivery, command: NotificationsCommand, within: Within | None = None
     ) -> None:
-        """Record it, and if the database is away, once it is back: nobody else knows. Asked again, it is nothing new."""
+        """Record it, if need be once the database is back: nobody else knows. Asked again, it is nothing new."""
         while True:
             try:
                 await self.handler.handle(await self.ask(delivery, command), within=within)
