@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contracts.event import Event
 from contracts.fact import Fact
 
 from .answers import Answer, answered
-from .database import Busy, constraint_of
+from .database import VIOLATIONS, Busy, constraint_of
 from .decider import Ask, Rejected
 from .metrics import COLLISIONS
 from .statements import CLAIM_ALL
@@ -170,7 +169,7 @@ class Batch(Generic[S, C, F]):
                     events = [one.event for draft in drafts.values() for one in draft.written]
                     for statement, values in handler.rows(events):
                         await tx.execute(statement, values)
-        except IntegrityError as error:
+        except VIOLATIONS as error:
             if constraint_of(error) == EVENT_KEY:
                 return set(drafts)  # It does not say which: their tails will.
             raise handler.refusal(error) from None

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar, cast
 
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from contracts.event import Event
@@ -20,7 +19,7 @@ from contracts.fact import Fact
 from .answers import Answer, KeyReused, answered, replayed
 from .batches import Batch
 from .clock import Clock
-from .database import DATABASE_ERRORS, Busy, constraint_of, is_transient
+from .database import DATABASE_ERRORS, VIOLATIONS, Busy, constraint_of, is_transient
 from .decider import Ask, C_co, Decider, Rejected
 from .metrics import APPENDED, COLLISIONS
 from .statements import CLAIM
@@ -161,13 +160,14 @@ class CommandHandler(Generic[S, C, F]):
         """Append, if nobody has since; None when somebody was faster."""
         draft = self.draft(asked, known, facts, await self.clock.now())
         try:
-            if draft.statements or asked.within:
+            if asked.key and not draft.statements and not asked.within:
+                outcome = await self.store.append_alone(
+                    asked.stream, known.head, draft.written, asked.key, draft.answer.reply
+                )
+            else:
                 async with self.store.engine.begin() as tx:
                     outcome = await self.append(tx, asked, draft)
-            else:
-                async with self.store.single.connect() as session:
-                    outcome = await self.append(session, asked, draft)
-        except IntegrityError as error:
+        except VIOLATIONS as error:
             if constraint_of(error) == EVENT_KEY:
                 return None
             raise self.refusal(error) from None
@@ -185,7 +185,7 @@ class CommandHandler(Generic[S, C, F]):
                 if facts and not isinstance(facts, Rejected):
                     draft = self.draft(asked, known, facts, now)
                     outcome = await self.append(tx, asked, draft)
-        except IntegrityError as error:
+        except VIOLATIONS as error:
             raise self.refusal(error) from None
         if isinstance(facts, Rejected) or not facts:
             return await self.nothing_to_append(asked, known, facts)
@@ -200,18 +200,18 @@ class CommandHandler(Generic[S, C, F]):
         statements = self.rows(events) if self.rows else ()
         return Draft(known, after, written, statements, answered(self.store, after, events))
 
-    async def append(self, session: AsyncConnection, asked: Asked[C], draft: Draft[S, F]) -> Outcome:
+    async def append(self, tx: AsyncConnection, asked: Asked[C], draft: Draft[S, F]) -> Outcome:
         head = draft.before.head
         if asked.key:
-            outcome = await self.store.append(session, asked.stream, head, draft.written, asked.key, draft.answer.reply)
+            outcome = await self.store.append(tx, asked.stream, head, draft.written, asked.key, draft.answer.reply)
         else:
-            moved = await self.store.append_all(session, {asked.stream: (head, draft.written)})
+            moved = await self.store.append_all(tx, {asked.stream: (head, draft.written)})
             outcome = Outcome("behind" if moved else "appended", None)
         if outcome.name == "appended":
             for statement, values in draft.statements:
-                await session.execute(statement, values)
+                await tx.execute(statement, values)
             if asked.within:
-                await asked.within(session)
+                await asked.within(tx)
         return outcome
 
     def settled(self, asked: Asked[C], draft: Draft[S, F], outcome: Outcome) -> Answer | None:
@@ -265,7 +265,7 @@ class CommandHandler(Generic[S, C, F]):
         APPENDED.labels(self.store.source).inc(facts)
         self.store.appended()
 
-    def refusal(self, error: IntegrityError) -> Exception:
+    def refusal(self, error: Exception) -> Exception:
         """What a violated constraint means: the house's own words, or the error when it has none for it."""
         named = self.refusals.get(constraint_of(error) or "")
         if named is None:

@@ -47,7 +47,10 @@ TRANSIENT_STATES = (
     "25006",  # Read only: a standby that is about to be promoted, or a primary that was demoted.
 )
 
-DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+VIOLATIONS = (IntegrityError, asyncpg.IntegrityConstraintViolationError)  # As the engine raises them, and the driver.
+# The third is what a session says whose end the driver has half noticed: "another operation is in progress".
+LOST = (OSError, TimeoutError, asyncpg.InternalClientError)
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, *LOST)
 
 
 class Busy(Exception):
@@ -98,7 +101,7 @@ def is_transient(error: BaseException) -> bool:
         return state[:2] in TRANSIENT_CLASSES or state in TRANSIENT_STATES or stale_plan(error)
     if isinstance(error, asyncpg.InterfaceError):  # Such as "connection is closed"; with a ValueError it is our data.
         return not isinstance(error, ValueError)
-    return isinstance(error, OSError | TimeoutError | PoolTimeout | Busy)
+    return isinstance(error, (*LOST, PoolTimeout, Busy))
 
 
 def stale_plan(error: asyncpg.PostgresError) -> bool:
@@ -106,9 +109,9 @@ def stale_plan(error: asyncpg.PostgresError) -> bool:
     return isinstance(error, asyncpg.exceptions.InvalidCachedStatementError)
 
 
-def constraint_of(error: IntegrityError) -> str | None:
-    """The name of the constraint that was violated."""
-    cause = error.orig.__cause__ if error.orig else None
+def constraint_of(error: BaseException) -> str | None:
+    """The name of the constraint that was violated, of one of VIOLATIONS."""
+    cause = error.orig.__cause__ if isinstance(error, IntegrityError) and error.orig else error
     return getattr(cause, "constraint_name", None)
 
 

@@ -3,7 +3,26 @@
 What is sent carries no comments: a collision would put them, with the whole statement, into the server's log.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+
+
+@dataclass(frozen=True)
+class Positional:
+    """A statement in the driver's own form, `$1` and so on, and the names of its parameters in that order."""
+
+    sql: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, named: str) -> Self:
+        """From a statement with `:name` parameters."""
+        compiled = text(named).compile(dialect=PGDialect_asyncpg())  # type: ignore[no-untyped-call]
+        return cls(str(compiled), tuple(compiled.positiontup or ()))
+
 
 # Who lost several races to one stream claims it: everybody else's append then waits, and fails, so that the next number
 # is free. An append takes the same lock shared, which costs microseconds and keeps out nobody but a claim. Without it
@@ -17,7 +36,7 @@ FROM (SELECT stream FROM unnest(CAST(:streams AS text[])) AS s(stream) ORDER BY 
 # waits for a rival under the same key, and then says nothing ("raced"). queued: sorted before it is numbered, so that
 # positions rise with the sequence. The outcome: an earlier reply comes before all else, for the state may be old
 # because of it.
-APPEND = text("""
+APPEND = Positional.of("""
 WITH seen AS (
     SELECT body_hash, reply FROM command
     WHERE issuer = :issuer AND subject = :subject AND route = :route AND key = :key

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import uuid5
 
+import asyncpg
 import msgspec
 from sqlalchemy import Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -162,17 +163,47 @@ class EventStore:
         key: CommandKey,
         reply: bytes,
     ) -> Outcome:
-        """Append under a client's key. Raises IntegrityError on `event_pkey` when a race is lost at the last moment."""
+        """Append under a client's key, within a transaction of the caller's.
+
+        Raises a violation of `event_pkey` when a race is lost at the last moment.
+        """
+        values = self.appending(stream, head, written, key, reply)
+        found: Sequence[Any] = (await session.exec_driver_sql(APPEND.sql, values)).one()
+        return Outcome(found[0], found[1])
+
+    async def append_alone(
+        self, stream: str, head: Head, written: Sequence[Written[Any]], key: CommandKey, reply: bytes
+    ) -> Outcome:
+        """The same as a statement of its own.
+
+        It is handed to the driver: to send it through the engine takes longer than all that is new in it.
+        """
+        values = self.appending(stream, head, written, key, reply)
+        async with self.single.connect() as session:
+            driver = (await session.get_raw_connection()).driver_connection
+            assert driver is not None
+            try:
+                found = await driver.fetchrow(APPEND.sql, *values)
+            except asyncpg.IntegrityConstraintViolationError:
+                raise
+            except BaseException:  # The engine does not see it: a session that may be broken must not go on.
+                await session.invalidate()
+                raise
+        return Outcome(found[0], found[1])
+
+    def appending(
+        self, stream: str, head: Head, written: Sequence[Written[Any]], key: CommandKey, reply: bytes
+    ) -> tuple[Any, ...]:
         values = {"stream": stream, "head": head.sequence, "head_hash": head.hash, "topic": self.topic.name}
-        found = await session.execute(APPEND, {**values, **named_key(key), "reply": reply, **columns(written)})
-        return Outcome(*found.one())
+        values |= {**named_key(key), "reply": reply, **columns(written)}
+        return tuple(values[name] for name in APPEND.names)
 
     async def append_all(
         self, session: AsyncConnection, appends: Mapping[str, tuple[Head, Sequence[Written[Any]]]]
     ) -> set[str]:
         """Append to many streams, or to none of them: the streams that have moved are returned, empty when appended.
 
-        Raises IntegrityError on `event_pkey` when a race is lost at the last moment.
+        Raises a violation of `event_pkey` when a race is lost at the last moment.
         """
         heads = {
             "streams": list(appends),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -9,10 +10,9 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
 from chassis import statements, store
-from chassis.database import constraint_of
+from chassis.database import VIOLATIONS, constraint_of
 from chassis.decider import Rejected
 from chassis.store import START, EventStore, Head, Outcome, Written, head_after
 from contracts import topics
@@ -40,10 +40,8 @@ async def written(house: Writing, stream: str, head: Head, *things: str) -> list
 async def append(
     house: Writing, stream: str, head: Head, facts: Sequence[Written[Any]], key: str | None = None, body: str = "body"
 ) -> Outcome:
-    async with house.store.single.connect() as session:
-        return await house.store.append(
-            session, stream, head, facts, command_key(key or str(uuid4()), body), b'{"position":"prescribing:1"}'
-        )
+    named = command_key(key or str(uuid4()), body)
+    return await house.store.append_alone(stream, head, facts, named, b'{"position":"prescribing:1"}')
 
 
 async def test_facts_of_one_command_are_kept_in_order_chained_and_queued(house: Writing) -> None:
@@ -96,7 +94,7 @@ async def test_a_rival_that_commits_at_the_last_moment_raises(house: Writing) ->
         await until_blocked(house)
         await session.commit()
 
-    with pytest.raises(IntegrityError) as lost:
+    with pytest.raises(VIOLATIONS) as lost:
         await waiting
 
     assert constraint_of(lost.value) == store.EVENT_KEY
@@ -160,16 +158,18 @@ async def test_a_fact_never_follows_one_that_is_not_there(house: Writing) -> Non
     assert len(await tables_verify(house.engine)) == 2
 
 
-KNOWN = """CAST(:head AS bigint) = 0 OR EXISTS (SELECT FROM event
-                                WHERE stream = :stream AND sequence = :head AND hash = :head_hash) AS known"""
+KNOWN = """CAST($5 AS bigint) = 0 OR EXISTS (SELECT FROM event
+                                WHERE stream = $6 AND sequence = $5 AND hash = $7) AS known"""
+UNCHECKED = "CAST($5 AS bigint) >= 0 AND CAST($7 AS bytea) IS NOT NULL AS known"
 
 
 async def test_without_the_predecessor_check_a_forked_memory_breaks_the_chain(
     house: Writing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Plants the statement without its check and sees what the check is for: the same steps, and a broken chain."""
-    assert KNOWN in statements.APPEND.text
-    monkeypatch.setattr(store, "APPEND", text(statements.APPEND.text.replace(KNOWN, "true AS known")))
+    assert KNOWN in statements.APPEND.sql
+    planted = replace(statements.APPEND, sql=statements.APPEND.sql.replace(KNOWN, UNCHECKED))
+    monkeypatch.setattr(store, "APPEND", planted)
     await append(house, "p", START, await written(house, "p", START, "x", "y"))
     imagined = await written(house, "p", START, "a", "b")
     ahead = head_after(imagined[1].event)
@@ -306,7 +306,7 @@ async def test_sixteen_writers_with_memories_stale_ahead_and_forked_leave_every_
             facts = await written(house, stream, head, *(f"{number} {nth} {n}" for n in range(random.randint(1, 3))))
             try:
                 outcome = (await append(house, stream, head, facts)).name
-            except IntegrityError as error:
+            except VIOLATIONS as error:
                 if constraint_of(error) != store.EVENT_KEY:
                     raise
                 outcome = "behind"
