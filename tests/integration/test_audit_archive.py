@@ -441,6 +441,12 @@ async def test_a_cursor_that_is_none_is_refused(archived: Archived) -> None:
     assert (answer.status_code, answer.json()["reason"]) == (422, "unknown_cursor")
 
 
+@pytest.mark.parametrize("asked", [{"actor": "a\0b"}, {"type": "\0"}, {"limit": 0}, {"since": "yesterday"}])
+async def test_a_search_that_makes_no_sense_is_refused(archived: Archived, asked: dict[str, Any]) -> None:
+    answer = await archived.get("/facts", **asked)
+    assert (answer.status_code, answer.json()["reason"]) == (422, "invalid_request")
+
+
 async def test_a_verification_over_http_walks_the_archive(archived: Archived) -> None:
     headers = await archived.staff.headers(*AUDITOR, "north")
     flip = f"UPDATE archive SET value = {ONE_BYTE} WHERE {HERE}"

@@ -6,7 +6,6 @@ and alarmed; which of the two is wrong is for a person to find out.
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +25,7 @@ from contracts.event import instant
 
 NAME, VERSION = "archive", 1  # Of the work that fills it, as in the tables of the chassis.
 WATCH_S = 5.0
+MOST_SEQUENCE = 2**63  # PostgreSQL's bigint ends before it.
 BROKEN_LINKS = Gauge("audit_broken_links", "Facts in the archive whose hash does not continue the one before")
 
 KEEP = text("""
@@ -132,11 +132,14 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Raises ValueError for what is no cursor."""
+        """Raises ValueError for what is no cursor, also for one that PostgreSQL could not compare with."""
         try:
-            return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
-        except (binascii.Error, msgspec.DecodeError, UnicodeError) as error:
+            found = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls)
+        except (ValueError, msgspec.MsgspecError) as error:  # binascii.Error is a ValueError.
             raise ValueError("not a cursor") from error
+        if not 0 < found.sequence < MOST_SEQUENCE or "\0" in found.recorded + found.source + found.key:
+            raise ValueError("not a cursor")
+        return found
 
 
 @dataclass(frozen=True)

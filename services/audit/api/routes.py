@@ -17,6 +17,7 @@ from .archive import Archive, Cursor, Found, Search
 
 FACTS_A_PAGE, MOST_FACTS_A_PAGE = 100, 1_000
 JSON = "application/json"
+Name = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]  # PostgreSQL has no place for a NUL.
 
 
 def routes(views: Views, archive: Archive, verified: Callable[[], Awaitable[Report]]) -> APIRouter:
@@ -27,8 +28,8 @@ def routes(views: Views, archive: Archive, verified: Callable[[], Awaitable[Repo
     async def facts(
         viewing: Viewing,
         patient: UUID | None = None,
-        actor: Annotated[str | None, Query(max_length=200)] = None,
-        type: Annotated[str | None, Query(max_length=200)] = None,
+        actor: Name = None,
+        type: Name = None,
         since: AwareDatetime | None = None,
         until: AwareDatetime | None = None,
         limit: Annotated[int, Query(ge=1, le=MOST_FACTS_A_PAGE)] = FACTS_A_PAGE,
