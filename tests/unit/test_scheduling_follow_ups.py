@@ -383,6 +383,32 @@ def test_a_follow_up_with_a_visit_booked_for_it_says_so_until_the_visit_is_over(
     assert [fact.booked for fact in (*before, *after) if isinstance(fact, FollowUpDue)] == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("kind", "days", "counts"),
+    [
+        ("medication_review", 14, True),  # On the day itself, at eleven.
+        ("medication_review", 15, False),  # Too late to be in time: the patient is invited to come sooner.
+        ("therapy_session", 14, False),  # It would not answer.
+    ],
+)
+def test_a_visit_that_will_answer_in_time_needs_no_invitation_though_nobody_said_what_it_is_for(
+    kind: Any, days: int, counts: bool
+) -> None:
+    found = course()
+    [first] = found.owed
+    visit = BookAppointment(
+        kind=kind,
+        clinician=Clinician(person="dr-okafor", role="prescriber"),
+        time_zone=NEW_YORK,
+        starts_at=day(days),
+        minutes=30,
+    )
+    found.ask(visit, day(1))
+    [due] = FOLLOW_UPS.decide(found.state, asked_due(first, first.due_at))
+    assert isinstance(due, FollowUpDue)
+    assert due.booked is counts
+
+
 def test_the_clinics_own_grace_decides_what_is_late_where_a_rule_names_none() -> None:
     found = Course(follow_ups(load_rules(), grace_days=3))
     found.enrol(GROWN, NEW_YORK, day(-1))

@@ -1,14 +1,20 @@
 """Visits: agreed at a time that the clock on the patient's wall really shows, once, and only one at a time."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from chassis.decider import Ask, Rejected
-from contracts.scheduling import AppointmentBooked, Staff
+from contracts.scheduling import AppointmentBooked, FollowUpPlanned, Kind, Staff
 
 from .commands import BookAppointment
-from .days import zone_named
+from .days import local_day, zone_named
 from .state import FollowUps
 
+# Visits that will answer a follow-up of a kind, though nobody said so when they were booked.
+ANSWERING: Mapping[Kind, Sequence[str]] = {
+    "medication_review": ("medication_review",),
+    "contact": ("medication_review", "evaluation"),
+}
 FURTHEST = timedelta(days=731)  # Two years: further ahead, a typing error is likelier than a plan.
 
 
@@ -76,6 +82,13 @@ def within_years(at: datetime) -> datetime:
     if not 1900 <= at.year <= 9000:
         raise Rejected("appointment_too_far_ahead", "Choose a time within the next two years.")
     return at
+
+
+def serves(visit: AppointmentBooked, owed: FollowUpPlanned) -> bool:
+    """Whether the visit is there to answer: it was booked for it, or it is of the kind that answers, and in time."""
+    on = local_day(visit.starts_at, zone_named(owed.time_zone))
+    in_time = owed.window_from_on <= on <= owed.overdue_after_on
+    return owed.obligation_id in visit.serves or (visit.kind in ANSWERING.get(owed.kind, ()) and in_time)
 
 
 def overlap(one: AppointmentBooked, other: AppointmentBooked) -> bool:

@@ -21,7 +21,7 @@ from contracts.scheduling import (
     SchedulingFact,
 )
 
-from .appointments import book, end_of
+from .appointments import book, end_of, serves
 from .commands import (
     BookAppointment,
     CallDue,
@@ -138,8 +138,7 @@ def call_due(state: FollowUps, ask: Asked, command: CallDue) -> Facts:
         return []  # Answered or withdrawn in the meantime, or called before.
     if ask.occurred_at < owed.due_at:  # Not by `now`: the timer fires by the database's clock, which ours may trail.
         raise Rejected("not_due_yet", "Wait for the day on which the follow-up falls due.")
-    visits = (visit for visit in state.appointments.values() if owed.obligation_id in visit.serves)
-    booked = any(end_of(visit) > ask.now for visit in visits)
+    booked = any(end_of(visit) > ask.now and serves(visit, owed) for visit in state.appointments.values())
     return [
         FollowUpDue(obligation_id=owed.obligation_id, kind=owed.kind, due_on=owed.due_on, rule=owed.rule, booked=booked)
     ]
