@@ -217,6 +217,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             self.stop("newer_epoch")  # Somebody newer owns a partition.
         for partition, at in stored.items():
             self.consumer().seek(partition, at.next_offset)
+        if any(at.next_offset > self.held[partition].next_offset for partition, at in stored.items()):
+            self.failures, self.moved_at = 0, time.monotonic()  # It had been committed after all.
         self.held = stored
 
     async def watch(self) -> None:

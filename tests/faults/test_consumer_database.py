@@ -14,7 +14,7 @@ from deploy.local import Stack
 from tests.support.counting import Settings
 from tests.support.reading import Reading, reading
 from tests.support.servers import Servers
-from tests.support.workers import Workers, loaded, note_moves, reading_everywhere, violations
+from tests.support.workers import Workers, loaded, reading_everywhere, violations
 
 SEED = 20_261_125
 
@@ -105,20 +105,3 @@ async def test_the_judge_finds_out_a_worker_that_moves_offsets_without_looking(
     await restored_under_load(house, workers, 2)
     found = await violations(house)
     assert any(violation.startswith("lost: ") for violation in found)
-
-
-async def test_a_worker_that_is_fenced_off_cannot_move_an_offset_back(house: Reading, workers: Workers) -> None:
-    """A worker stopped with facts in hand wakes after its twin in the same slot has read on."""
-    await note_moves(house)
-    await asyncio.to_thread(workers.start, "0")
-    async with loaded(house, SEED) as load:
-        await reading_everywhere(house)
-        await asyncio.sleep(1.0)
-        stopped = await workers.signal("0", signal.SIGSTOP)
-        await asyncio.to_thread(workers.start, "twin", slot="0")
-        await asyncio.sleep(7.0)  # Beyond what a stopped session may hold its locks.
-        stopped.signal(signal.SIGCONT)
-        await asyncio.sleep(2.0)
-        await asyncio.to_thread(workers.hold, "0")
-    print(f"seed {SEED}: a twin under {load.judge()}")
-    assert await violations(house) == []

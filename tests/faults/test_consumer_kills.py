@@ -17,7 +17,6 @@ from tests.support.workers import (
     KILL,
     STOP,
     Workers,
-    ended,
     loaded,
     note_moves,
     reading_everywhere,
@@ -79,7 +78,12 @@ async def test_a_worker_stopped_beyond_its_session_is_fenced_when_it_goes_on(
             await asyncio.sleep(2.0)
     print(f"seed {SEED}: {stops} stops under {load.judge()}")
     assert await violations(house) == []
-    await ended(workers, "0", "newer_epoch")
+
+    async def claimed_anew() -> bool:
+        """It ended and was brought back, or the group told it in time."""
+        return workers.log("0").count('"partitions_claimed"') > stops
+
+    await soon(claimed_anew)
 
 
 async def has_cut(proxy: Cutting, number: int) -> bool:

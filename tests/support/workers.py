@@ -185,15 +185,6 @@ async def wrong_moves(house: Reading) -> list[str]:
     return [f"offset went back: {row.topic} {row.part} from {row.before} to {row.after}" for row in rows]
 
 
-async def ended(workers: Workers, process: str, reason: str) -> None:
-    """Wait until a worker has ended for this reason, and said so."""
-
-    async def said() -> bool:
-        return any('"worker_stopped"' in line and reason in line for line in workers.log(process).splitlines())
-
-    await soon(said)
-
-
 async def reading_everywhere(house: Reading) -> None:
     """Wait until some worker has claimed every partition."""
 
