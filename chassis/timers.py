@@ -49,7 +49,7 @@ COUNT = text("SELECT count(*) FROM timer WHERE fired_at IS NULL AND due_at <= ta
 NEXT = text("SELECT min(due_at) FROM timer WHERE fired_at IS NULL AND due_at > tandem_now()")
 
 PAGE = 100
-POLL_S = 0.5  # A follow-up is due to the day; half a second is for whoever watches.
+POLL_S = 0.5  # What is timed here is timed to the day; half a second is for whoever watches.
 POLL_SIMULATED_S = 0.02  # A player moves the clock line by line, and waits for us each time.
 BACK_OFF_S = 2.0  # After a sweep that could not fire everything.
 FIRST = (NEVER, UUID(int=0))
