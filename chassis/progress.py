@@ -8,7 +8,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -122,12 +121,11 @@ class Progress:
 
     async def keep_looking(self) -> None:
         while True:
-            with suppress(asyncio.TimeoutError):
-                try:
-                    async with asyncio.timeout(LOOK_S):
-                        await self.look()
-                except Exception as error:  # A server is away: ages grow until it is back.
-                    log.info("progress_unknown", **failure(error))
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self.look()
+            except Exception as error:  # A server is away: ages grow until it is back.
+                log.info("progress_unknown", **failure(error))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
