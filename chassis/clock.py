@@ -11,11 +11,14 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from .database import DATABASE_ERRORS, is_transient
+
 NOW = text("SELECT tandem_now()")
 SIMULATED = text("SELECT simulated FROM deployment")
 MOVE = text("""
     UPDATE deployment SET simulated_now = :to WHERE simulated AND simulated_now <= :to RETURNING simulated_now""")
 TRUSTED_S = 1.0  # How long a comparison of this machine with the database holds; quartz drifts 0.1 ms in that time.
+GOOD_FOR_S = 60.0  # And how long without the database: 6 ms.
 
 
 class ClockRefused(Exception):
@@ -45,7 +48,7 @@ class Clock:
             return (await self.asked()).astimezone(UTC)
         if time.monotonic() - self.compared_at_s > TRUSTED_S and not self.compared.locked():
             async with self.compared:  # One asks; the others go by the last comparison meanwhile.
-                await self.compare()
+                await self.compare_again()
         return self.database_at_zero + timedelta(seconds=time.monotonic())
 
     async def move(self, to: datetime) -> None:
@@ -54,6 +57,14 @@ class Clock:
             moved = (await session.execute(MOVE, {"to": to})).first()
         if moved is None:
             raise ClockRefused("Simulated time only moves forward." if self.simulated else "This deployment is real.")
+
+    async def compare_again(self) -> None:
+        """Or go by the last comparison: whether the database can be had is not for a clock to say."""
+        try:
+            await self.compare()
+        except DATABASE_ERRORS as error:
+            if not is_transient(error) or time.monotonic() - self.compared_at_s > GOOD_FOR_S:
+                raise
 
     async def compare(self) -> None:
         """Take the database's time for the middle of the question's way there and back."""

@@ -148,7 +148,7 @@ class CommandHandler(Generic[S, C, F]):
                 if answer := await self.race(asked, known, facts):
                     return answer
                 COLLISIONS.labels(self.store.source).inc()
-            return await self.claimed(asked)
+            return await self.claimed(asked, known or nothing_known(self.decider))
 
     def decided(self, known: Known[S], ask: Ask[C]) -> Sequence[F] | Rejected:
         try:
@@ -173,14 +173,13 @@ class CommandHandler(Generic[S, C, F]):
             raise self.refusal(error) from None
         return self.settled(asked, draft, outcome)
 
-    async def claimed(self, asked: Asked[C]) -> Answer:
+    async def claimed(self, asked: Asked[C], known: Known[S]) -> Answer:
         """Read, decide and append while nobody else can append to the stream."""
         now = await self.clock.now()
-        start = {asked.stream: nothing_known(self.decider)}
         try:
             async with self.store.engine.begin() as tx:
                 await tx.execute(CLAIM, {"stream": asked.stream})
-                known = (await self.all_caught_up(tx, start))[asked.stream]
+                known = (await self.all_caught_up(tx, {asked.stream: known}))[asked.stream]
                 facts = self.decided(known, asked.ask)
                 if facts and not isinstance(facts, Rejected):
                     draft = self.draft(asked, known, facts, now)

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from chassis import clock as chassis_clock
 from chassis.clock import Clock, ClockRefused
+from chassis.database import create_engine
 from tests.support.servers import Servers
 from tests.support.writing import Writing, writing
 
@@ -36,6 +37,17 @@ async def test_the_comparison_with_the_database_is_renewed(servers: Servers, own
         house.clock.compared_at_s -= 2 * chassis_clock.TRUSTED_S
 
         assert abs(await house.clock.now() - await database_now(house)) < timedelta(seconds=1)
+
+
+async def test_a_clock_goes_on_for_a_while_without_its_database(servers: Servers, own_prefix: str) -> None:
+    async with writing(servers, own_prefix) as house:
+        house.clock.engine = create_engine("postgresql://nobody@127.0.0.1:1/nowhere", application="test")
+        house.clock.compared_at_s -= 2 * chassis_clock.TRUSTED_S
+        assert abs(await house.clock.now() - await database_now(house)) < timedelta(seconds=1)
+
+        house.clock.compared_at_s -= 2 * chassis_clock.GOOD_FOR_S
+        with pytest.raises(OSError, match=r".*"):
+            await house.clock.now()
 
 
 async def test_nobody_moves_the_clock_of_a_real_deployment(servers: Servers, own_prefix: str) -> None:
