@@ -22,15 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis.database import create_engine, house_url
 from contracts import topics
-from ops.clinic import person_id
 from tests.reference.care_view_fold import care_view
-from tests.support.houses import Houses, Staff, enrolment
+from tests.support.houses import Houses, Staff, in_care, order_of
 from tests.support.log import records_of
 from tests.support.servers import Servers
 
 SEED = 20_261_123
 PATIENTS, CLIENTS = 32, 8
-DOSES = ("50", "75", "100", "125", "150")
+DOSES = ("75", "100", "125", "150")
 WITHIN_S = 60.0
 LEAST_FACTS, LEAST_RATE = 1_000, 100.0
 
@@ -46,13 +45,13 @@ class Load:
     tokens: dict[UUID, str] = field(default_factory=dict)
     enough: bool = False
 
-    async def pour(self, patients: list[UUID], orders: Mapping[UUID, UUID]) -> None:
+    async def pour(self, patients: list[UUID]) -> None:
         """One client: adjusts its patients' doses in turn until there is enough."""
         for dose, patient in itertools.cycle(itertools.product(DOSES, patients)):
             if self.enough:
                 return
             body = {"dose": {"amount": dose, "unit": "mg"}, "schedule": {"times": 1}, "reason": "titration"}
-            path = f"/patients/{patient}/orders/{orders[patient]}/adjustments"
+            path = f"/patients/{patient}/orders/{order_of(patient)}/adjustments"
             answer = await self.http.post(
                 f"{self.prescribing}{path}", json=body, headers={**self.headers, "Idempotency-Key": str(uuid4())}
             )
@@ -98,10 +97,11 @@ async def test_fifty_kills_of_worker_and_relay_under_load(
 async def killed_under_load(houses: Houses, servers: Servers, http: httpx2.AsyncClient, kills: int) -> None:
     staff = Staff(http, servers)
     patients = [uuid5(NAMESPACE_URL, f"{houses.prefix}{n}") for n in range(PATIENTS)]
-    orders = await in_care(houses, staff, patients)
+    for number, patient in enumerate(patients):
+        await in_care(houses, staff, patient, number, prescriber="dr-load", at="prescribing-api")
     headers = await staff.headers("dr-load", "prescriber", "north")
     load = Load(http, headers, houses.address("prescribing-api"))
-    clients = [asyncio.create_task(load.pour(patients[n::CLIENTS], orders)) for n in range(CLIENTS)]
+    clients = [asyncio.create_task(load.pour(patients[n::CLIENTS])) for n in range(CLIENTS)]
     began = time.monotonic()
     try:
         await kill_in_turn(houses, kills)
@@ -115,40 +115,6 @@ async def killed_under_load(houses: Houses, servers: Servers, http: httpx2.Async
     assert rate >= LEAST_RATE
     await seen_by_the_view(houses, staff, load.tokens)
     await judged(houses, servers)
-
-
-async def in_care(houses: Houses, staff: Staff, patients: list[UUID]) -> dict[UUID, UUID]:
-    """Enrol every patient, with a prescriber on the team and one order in force."""
-    orders = {patient: uuid5(patient, "order") for patient in patients}
-    patients_at, prescribing_at = houses.address("patients"), houses.address("prescribing-api")
-    for number, patient in enumerate(patients):
-        clerk = await staff.headers("c-load", "clerk", "north", key=f"enrol-{patient}")
-        enrolled = await staff.http.post(f"{patients_at}/patients", json=enrolment(patient, number), headers=clerk)
-        assert enrolled.status_code == httpx2.codes.OK, enrolled.text
-        supervisor = await staff.headers("s-load", "supervisor", "north", key=f"team-{patient}")
-        prescriber = str(person_id("dr-load"))
-        member = {"person": prescriber, "name": "Dr Load", "role": "prescriber", "from_on": "2020-01-01"}
-        joined = await staff.http.post(f"{patients_at}/patients/{patient}/care-team", json=member, headers=supervisor)
-        assert joined.status_code == httpx2.codes.OK, joined.text
-        order = {
-            "order_id": str(orders[patient]),
-            "medication": "sertraline",
-            "dose": {"amount": "50", "unit": "mg"},
-            "schedule": {"times": 1},
-            "route": "oral",
-            "indication": "depression",
-            "days_supply": 30,
-            "refills": 0,
-        }
-        doctor = await staff.headers("dr-load", "prescriber", "north", key=f"order-{patient}")
-        prescribed = await staff.http.post(
-            f"{prescribing_at}/patients/{patient}/orders",
-            json=order,
-            params={"after": joined.json()["position"]},
-            headers=doctor,
-        )
-        assert prescribed.status_code == httpx2.codes.OK, prescribed.text
-    return orders
 
 
 async def kill_in_turn(houses: Houses, kills: int) -> None:

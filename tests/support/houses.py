@@ -3,14 +3,14 @@
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import httpx2
 
 from contracts.topics import HOUSES
 from deploy.local import Identity
 from deploy.local.ports import HOST
-from ops.clinic import PersonLine
+from ops.clinic import PersonLine, person_id
 from ops.deployment import ALL_ROLES, environment, program
 from ops.tokens import Tokens
 
@@ -27,10 +27,13 @@ class Houses:
     prefix: str
     simulated: bool = False
     started: list[str] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)
 
     def address(self, process: str) -> str:
         """Where a process listens, the same after a restart."""
-        return f"http://{HOST}:{self.servers.stack.port_for(self.prefix + process)}"
+        if process not in self.ports:
+            self.ports[process] = self.servers.stack.port_for(self.prefix + process)
+        return f"http://{HOST}:{self.ports[process]}"
 
     def start(self, process: str, roles: str = ALL_ROLES, slot: str = "0", **extra: str) -> str:
         """Start one process and wait until it is ready; returns its address."""
@@ -89,3 +92,37 @@ def enrolment(patient: UUID, number: int) -> Mapping[str, object]:
         "clinic": "north",
         "record_number": f"T-{number:06d}",
     }
+
+
+def order_of(patient: UUID) -> UUID:
+    """The one order that `in_care` put in force."""
+    return uuid5(patient, "order")
+
+
+async def in_care(houses: Houses, staff: Staff, patient: UUID, number: int, *, prescriber: str, at: str) -> None:
+    """Enrol a patient, put a prescriber on the team and sertraline 50 mg in force; `at` is prescribing's process."""
+    address = houses.address("patients")
+    clerk = await staff.headers("clerk", "clerk", "north", key=f"enrol-{patient}")
+    enrolled = await staff.http.post(f"{address}/patients", json=enrolment(patient, number), headers=clerk)
+    assert enrolled.status_code == httpx2.codes.OK, enrolled.text
+    supervisor = await staff.headers("supervisor", "supervisor", "north", key=f"team-{patient}")
+    member = {"person": str(person_id(prescriber)), "name": "Dr Load", "role": "prescriber", "from_on": "2020-01-01"}
+    joined = await staff.http.post(f"{address}/patients/{patient}/care-team", json=member, headers=supervisor)
+    assert joined.status_code == httpx2.codes.OK, joined.text
+    order = {
+        "order_id": str(order_of(patient)),
+        "medication": "sertraline",
+        "dose": {"amount": "50", "unit": "mg"},
+        "schedule": {"times": 1},
+        "route": "oral",
+        "indication": "depression",
+        "days_supply": 30,
+        "refills": 0,
+    }
+    prescribed = await staff.http.post(
+        f"{houses.address(at)}/patients/{patient}/orders",
+        json=order,
+        params={"after": joined.json()["position"]},
+        headers=await staff.headers(prescriber, "prescriber", "north", key=f"order-{patient}"),
+    )
+    assert prescribed.status_code == httpx2.codes.OK, prescribed.text
