@@ -161,9 +161,9 @@ async def test_a_patient_who_is_not_ones_own_cannot_be_treated_or_seen(clinic: C
     order = await clinic.post(
         "prescribing", f"/patients/{STRANGER}/orders", PRESCRIPTION, params={"after": "patients:1"}
     )
-    problem(order, 403, "not_allowed")
+    problem(order, 403, "not_on_care_team")
     look = await clinic.get("care_view", f"/patients/{STRANGER}", params={"after": "patients:1"})
-    problem(look, 403, "not_allowed")
+    problem(look, 403, "not_on_care_team")
 
 
 async def test_the_page_of_a_patient_reads_without_script(clinic: Clinic) -> None:
