@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -25,12 +25,13 @@ from .house import House
 from .http import Problem, Viewing
 from .logs import log
 from .relay import outbox_health
-from .timers import Timers, due_count, next_due
+from .timers import Timers, outlook
 
 BEAT_S = 1.0
 STUCK_AFTER_S = 15.0  # More than the longest fold that was ever accepted, less than Kafka's session.
 DATABASE_S = 2.0
-APPENDED = text("SELECT count(*) FROM event")
+LOOK_AGAIN_S = 0.004  # A player waits for each of its lines; a hop through Kafka takes about 10 ms.
+LONGEST_WAIT_S = 10.0  # Less than any client waits for an answer.
 
 Count = Callable[[], Awaitable[int]]
 Upcoming = Callable[[], Awaitable[datetime | None]]
@@ -84,26 +85,27 @@ class Vital:
             **self.shown,
         }
 
-    async def settled(self) -> dict[str, int | str | None]:
-        """What is still on its way, asked in the order in which it moves: what is read becomes timers and messages,
-        those become facts, those are published."""
+    async def settled(self, wait_s: float) -> dict[str, int | str | None]:
+        """What is still on its way, once nothing is or `wait_s` has passed."""
+        until = time.monotonic() + wait_s
+        while True:
+            left = await self.left_to_do()
+            if time.monotonic() > until or not any(left.values()):
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        _, timer_due_at = await outlook(self.house.engine)
+        instants = [timer_due_at, *[await when() for when in self.upcoming]]
+        next_due_at = min((instant for instant in instants if instant), default=None)
+        return {**left, "next_due_at": next_due_at.isoformat() if next_due_at else None}
+
+    async def left_to_do(self) -> dict[str, int]:
+        """Asked in the order in which it moves: what is read becomes timers and messages, those become facts, those
+        are published."""
         lag = await self.house.progress.lag() if self.house.progress else 0
-        timers_due = await due_count(self.house.engine)
+        timers_due, _ = await outlook(self.house.engine)
         due = {name: await count() for name, count in self.due.items()}
         outbox = await outbox_health(self.house.engine)
-        async with self.house.engine.connect() as session:
-            appended = (await session.execute(APPENDED)).scalar_one()
-        instants = [await next_due(self.house.engine), *[await when() for when in self.upcoming]]
-        next_due_at = min((instant for instant in instants if instant), default=None)
-        return {
-            "deliveries_due": 0,
-            "lag": lag,
-            "timers_due": timers_due,
-            **due,
-            "outbox": outbox.rows,
-            "appended": appended,
-            "next_due_at": next_due_at.isoformat() if next_due_at else None,
-        }
+        return {"deliveries_due": 0, "lag": lag, "timers_due": timers_due, **due, "outbox": outbox.rows}
 
 
 class MoveClock(BaseModel):
@@ -141,13 +143,15 @@ def operated(vital: Vital) -> APIRouter:
     router = APIRouter(tags=["operation"])
 
     @router.get("/settled")
-    async def settled(viewing: Viewing) -> dict[str, int | str | None]:
-        """What has not come to rest in this house; `appended` counts all facts, so that a change is noticed.
+    async def settled(
+        viewing: Viewing, wait_s: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S)] = 0
+    ) -> dict[str, int | str | None]:
+        """What has not come to rest in this house; the answer waits up to `wait_s` for that.
 
         `next_due_at` is the next instant at which something of its own falls due.
         """
         await vital.access.allow(viewing, "operate", None)
-        return await vital.settled()
+        return await vital.settled(wait_s)
 
     @router.put("/clock")
     async def clock(viewing: Viewing, move: Annotated[MoveClock, Body()]) -> dict[str, str]:

@@ -89,7 +89,8 @@ class Progress:
     """Looks at all works of a house twice a second, and at once when asked."""
 
     def __init__(self, engine: AsyncEngine, bootstrap: str, works: Sequence[Work], *, prefix: str = "") -> None:
-        self.engine, self.bootstrap, self.prefix = engine, bootstrap, prefix
+        self.single = engine.execution_options(isolation_level="AUTOCOMMIT")  # One statement at a time.
+        self.bootstrap, self.prefix = bootstrap, prefix
         self.works = {work.name: Behind(work) for work in works}
         self.ends = Ends(bootstrap)
         self.partitions: Sequence[TopicPartition] = ()  # As Kafka names them.
@@ -132,7 +133,7 @@ class Progress:
         """One look, told to Prometheus."""
         at = time.monotonic()
         ends, stored = await self.asked()
-        async with self.engine.connect() as connection:
+        async with self.single.connect() as connection:
             blocked = {(row.work, row.version): row.keys for row in await connection.execute(BLOCKED)}
         for name, behind in self.works.items():
             behind.look(at, ends_of(behind.work, ends), stored_of(behind.work, stored))
@@ -146,7 +147,7 @@ class Progress:
         if not self.partitions:
             return {}, {}
         ends = await self.ends.ends(self.partitions)
-        async with self.engine.connect() as connection:
+        async with self.single.connect() as connection:
             rows = (await connection.execute(OFFSETS)).all()
         cut = len(self.prefix)
         return (

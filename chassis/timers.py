@@ -46,7 +46,9 @@ DUE = text("""
 FIRED = text("""
     UPDATE timer SET fired_at = tandem_now() WHERE id = :id AND due_at = :due_at AND fired_at IS NULL RETURNING id""")
 COUNT = text("SELECT count(*) FROM timer WHERE fired_at IS NULL AND due_at <= tandem_now()")
-NEXT = text("SELECT min(due_at) FROM timer WHERE fired_at IS NULL AND due_at > tandem_now()")
+OUTLOOK = text("""
+    SELECT count(*) FILTER (WHERE due_at <= n.now), min(due_at) FILTER (WHERE due_at > n.now)
+    FROM timer, (SELECT tandem_now() AS now) AS n WHERE fired_at IS NULL""")
 
 PAGE = 100
 POLL_S = 0.5  # What is timed here is timed to the day; half a second is for whoever watches.
@@ -206,8 +208,8 @@ async def due_count(engine: AsyncEngine) -> int:
     return found
 
 
-async def next_due(engine: AsyncEngine) -> datetime | None:
-    """When the next timer falls due that is not due yet; None when there is none."""
+async def outlook(engine: AsyncEngine) -> tuple[int, datetime | None]:
+    """How many timers are due and not yet fired, and when the next one falls due; None when there is none."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as session:
-        found: datetime | None = (await session.execute(NEXT)).scalar_one()
-    return found
+        due, next_due_at = (await session.execute(OUTLOOK)).one()
+    return due, next_due_at

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from contracts.topics import DECIDING, HOUSES, TOPICS, Topic
 
-LOOK_AGAIN_S = 0.008
+WAIT_S = 5.0  # A house answers as soon as it is at rest, or after this.
 SETTLED_WITHIN_S = 60.0  # A rebalance after a kill takes seconds; a minute without rest is a fault.
 
 
@@ -113,13 +113,14 @@ class SimulatedTime:
     async def _rested(self, house: str) -> None:
         until = time.monotonic() + SETTLED_WITHIN_S
         while True:
-            answer = await self._http.get(f"{self._addresses[house]}/settled", headers=self._headers)
+            answer = await self._http.get(
+                f"{self._addresses[house]}/settled", params={"wait_s": WAIT_S}, headers=self._headers
+            )
             rest = Rest.model_validate_json(answer.raise_for_status().content)
             if not rest.busy:
                 break
             if time.monotonic() > until:
                 raise Unsettled(f"{house} is not at rest after {SETTLED_WITHIN_S:.0f} s: {rest.model_dump_json()}")
-            await asyncio.sleep(LOOK_AGAIN_S)
         if rest.next_due_at:
             self._next[house] = rest.next_due_at
         else:
