@@ -137,7 +137,7 @@ def verify(
 ) -> None:
     """Walk every chain in the services' tables and in the archive; name the first fact that is not as written."""
     deployment = Deployment(state)
-    report = asyncio.run(audit.verified(deployment.stack.addresses(), errors.print))
+    report = asyncio.run(audit.verified(deployment.stack.addresses(), HOUSES, errors.print))
     print(report.as_json() if output == "json" else report.summary)
     if not report.whole:
         raise typer.Exit(FAILED)

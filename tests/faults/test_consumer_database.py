@@ -74,6 +74,7 @@ async def test_postgresql_killed_under_load_with_commits_that_are_lost(
 async def restored(house: Reading) -> None:
     """The view and its offsets, as they were before the first fact."""
     async with house.engine.begin() as tx:
+        await tx.exec_driver_sql("LOCK TABLE checkpoint IN EXCLUSIVE MODE")  # Between two batches, as a restore is.
         await tx.exec_driver_sql("UPDATE checkpoint SET next_offset = 0")
         await tx.exec_driver_sql("TRUNCATE counting_v1.document, counting_v1.entry")
 

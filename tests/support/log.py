@@ -9,13 +9,13 @@ Record = tuple[Mapping[str, str], bytes]
 
 async def records_of(bootstrap: str, topic: str) -> list[Record]:
     """Headers and value of every record up to the end seen at the start, partition by partition, in order."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
-        parts = [
-            TopicPartition(topic, part)
-            for part in sorted(consumer.partitions_for_topic(topic) or await known(consumer, topic))
-        ]
+        numbers = consumer.partitions_for_topic(topic)
+        assert numbers, f"no topic {topic}"
+        consumer.unsubscribe()
+        parts = [TopicPartition(topic, part) for part in sorted(numbers)]
         consumer.assign(parts)
         ends = await consumer.end_offsets(parts)
         found: dict[TopicPartition, list[Record]] = {part: [] for part in parts}
@@ -27,11 +27,3 @@ async def records_of(bootstrap: str, topic: str) -> list[Record]:
         return [record for part in parts for record in found[part]]
     finally:
         await consumer.stop()
-
-
-async def known(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    """The topic's partitions, asked of the cluster."""
-    await consumer.topics()
-    partitions: set[int] = consumer.partitions_for_topic(topic) or set()
-    assert partitions, f"no topic {topic}"
-    return partitions

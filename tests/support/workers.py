@@ -82,10 +82,10 @@ class Load:
     enough: bool = False
 
     async def pour(self) -> None:
-        """Until there is enough, at `rate` facts a second."""
+        """Until there is enough, and no less than what counts as a load, at `rate` facts a second."""
         began = time.monotonic()
         count = 0
-        while not self.enough:
+        while not self.enough or count < LEAST_FACTS:
             records = [
                 self.house.chains.next(self.random.choice(SOURCES), patient(self.random.randrange(PATIENTS)))
                 for _ in range(10)
