@@ -24,6 +24,7 @@ from .database import DATABASE_ERRORS
 from .house import House
 from .http import Problem, Viewing
 from .logs import log
+from .metrics import OUTBOX_AGE, OUTBOX_REFUSED, OUTBOX_ROWS
 from .relay import outbox_health
 from .timers import Timers, outlook
 
@@ -49,6 +50,7 @@ class Vital:
     upcoming: Sequence[Upcoming]
     shown: Mapping[str, str | int | bool]
     started: bool = False
+    access_known: bool = False
     beaten_at: float = field(default_factory=time.monotonic)
 
     async def beat(self) -> None:
@@ -72,18 +74,33 @@ class Vital:
             for health in (self.consumers.health() if self.consumers else [])
         }
         database = await self.database_answers()
+        # Once is enough: later a stale copy refuses what depends on it, and answers the rest.
+        self.access_known = self.access_known or "api" not in self.house.settings.roles or await self.access.fresh()
         moving = all(work["claimed"] and not work["stalled"] for work in works.values())
         clock = self.house.clock
         simulated = (await clock.now()).isoformat() if database and self.started and clock.simulated else None
-        return self.started and database and moving, {
+        return self.started and database and moving and self.access_known, {
             "house": self.house.name,
             "roles": sorted(self.house.settings.roles),
             "started": self.started,
             "database": database,
+            "access_known": self.access_known,
             "works": works,
             "simulated_time": simulated,
             **self.shown,
         }
+
+    async def measure(self) -> None:
+        """What is told when it is asked for, and not before: the outbox belongs to no process alone."""
+        try:
+            async with asyncio.timeout(DATABASE_S):
+                outbox = await outbox_health(self.house.engine)
+        except (TimeoutError, *DATABASE_ERRORS):
+            return  # The last figures stand, and their age shows in the alarm on a database that does not answer.
+        house = self.house.name
+        OUTBOX_ROWS.labels(house).set(outbox.rows)
+        OUTBOX_AGE.labels(house).set(outbox.oldest_age_s)
+        OUTBOX_REFUSED.labels(house).set(outbox.refused)
 
     async def settled(self, wait_s: float) -> dict[str, int | str | None]:
         """What is still on its way, once nothing is or `wait_s` has passed."""
@@ -133,6 +150,7 @@ def watched(vital: Vital) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics() -> Response:
+        await vital.measure()
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -24,6 +24,7 @@ REFUSED_REACTIONS = Counter("refused_reactions", "Commands of a reaction that we
 APPENDED = Counter("facts_appended", "Facts appended.", ["source"])
 COLLISIONS = Counter("append_collisions", "Appends that lost a race and were decided again.", ["source"])
 OUTBOX_AGE = Gauge("outbox_oldest_age_seconds", "Age of the oldest fact that is not published yet.", ["house"])
+OUTBOX_REFUSED = Gauge("outbox_refused_streams", "Streams of which Kafka refused a fact for good.", ["house"])
 OUTBOX_ROWS = Gauge("outbox_rows", "Facts that are not published yet.", ["house"])
 PUBLISHED = Counter("facts_published", "Facts that Kafka acknowledged.", ["house"])
 TIMERS_FIRED = Counter("timers_fired", "Timers that came due and were acted upon.", ["house"])

@@ -9,7 +9,7 @@ from typing import Self
 
 from contracts.topics import HOUSES
 
-FORM = re.compile(r"([a-z_]{1,32}):([1-9][0-9]{0,11})", re.ASCII)  # Twelve digits, as in ce_sequence.
+FORM = re.compile(r"([a-z_]{1,32}):(0|[1-9][0-9]{0,11})", re.ASCII)  # Twelve digits, as in ce_sequence.
 
 
 @dataclass(frozen=True, slots=True, order=True)

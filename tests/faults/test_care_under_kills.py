@@ -67,8 +67,8 @@ async def houses(servers: Servers, own_prefix: str) -> AsyncIterator[Houses]:
         found.start("patients")
         found.start("prescribing-api", roles="api,worker")
         found.start("prescribing-relay", roles="relay")
-        found.start("care_view-api", roles="api,relay")
         found.start("care_view-worker", roles="worker")
+        found.start("care_view-api", roles="api,relay")
         yield found
     finally:
         found.stop()

@@ -74,7 +74,7 @@ async def test_without_its_database_it_lives_but_is_not_ready(servers: Servers, 
     """It would not be mended by a restart."""
     apart = create_engine(house_url(servers.database_url, "", "postgres"), application="test")
     name = f"{own_prefix}scheduling"
-    async with serving(Desk().wire(settings_of(servers, own_prefix, TANDEM_ROLES="api"))) as desk:
+    async with serving(Desk().wire(settings_of(servers, own_prefix, TANDEM_ROLES="api,worker"))) as desk:
         await until_ready(desk, 200)
         try:
             async with apart.execution_options(isolation_level="AUTOCOMMIT").connect() as session:
@@ -108,6 +108,7 @@ async def test_prometheus_is_told_what_is_behind_and_what_was_asked(servers: Ser
         assert answer.headers["content-type"].startswith("text/plain")
         for line in (
             'projection_lag_events{work="access"} 0.0',
+            'outbox_oldest_age_seconds{house="scheduling"} 0.0',
             'http_request_seconds_count{method="any",route="unmatched",status="404"}',
             'problems_total{reason="no_such_address"}',
         ):
