@@ -122,7 +122,7 @@ async def played(player: Player, story: Story, clock: SimulatedTime, console: Co
                 shortfalls.append(misplayed(outcome))
             if outcome.asked.patient == str(id_of(STORY_OF)) and outcome.token:
                 taken_ms = await story.shown(outcome)
-                await clock.settled()
+                await clock.settled(readers=["care_view"])
                 await story.tell(outcome, taken_ms)
     told = sorted(story.shown_after_ms)
     if told:

@@ -13,9 +13,10 @@ from graphlib import TopologicalSorter
 import httpx2
 from pydantic import AwareDatetime, BaseModel
 
-from contracts.topics import DECIDING, HOUSES, TOPICS, Topic
+from contracts.topics import DECIDING, HOUSES, READING, TOPICS, Topic
 
 WAIT_S = 5.0  # A house answers as soon as it is at rest, or after this.
+LOOKED_AT = "care_view"  # Who looks while the clinic is played looks there.
 SETTLED_WITHIN_S = 60.0  # A rebalance after a kill takes seconds; a minute without rest is a fault.
 
 
@@ -83,25 +84,32 @@ class SimulatedTime:
         if self._now != at:
             await self._move(at)
 
-    async def settled(self) -> None:
-        """Wait until nothing is left to do at the present instant, in readers too."""
+    async def settled(self, readers: Collection[str] = READING) -> None:
+        """Wait until nothing is left to do at the present instant, in these readers too."""
         await self._settle(DECIDING)
+        if self._now:
+            await self._set(readers, self._now)
         self._first_touched = 0
-        await self._settle(HOUSES)
+        await self._settle(readers)
 
     async def _move(self, to: datetime) -> None:
-        answers = await asyncio.gather(
-            *(
-                self._http.put(f"{address}/clock", json={"now": to.isoformat()}, headers=self._headers)
-                for address in self._addresses.values()
-            )
-        )
-        for answer in answers:
-            answer.raise_for_status()
+        await self._set((*DECIDING, LOOKED_AT), to)
         self._now = to
         for house, due in self._next.items():
             if due <= to:
                 self.happened(house)
+
+    async def _set(self, houses: Collection[str], to: datetime) -> None:
+        """The archive brings nothing about, and nobody looks at it on the way: its clock is set when all is done."""
+        answers = await asyncio.gather(
+            *(
+                self._http.put(f"{address}/clock", json={"now": to.isoformat()}, headers=self._headers)
+                for house, address in self._addresses.items()
+                if house in houses
+            )
+        )
+        for answer in answers:
+            answer.raise_for_status()
 
     async def _settle(self, houses: Collection[str]) -> None:
         """Wait for each house that may have work, in the order of flow."""

@@ -392,7 +392,7 @@ async def test_a_correlation_id_that_is_none_is_replaced(front: Front) -> None:
 
 
 @pytest.mark.parametrize(
-    "after", ["scheduling", "scheduling:0", "scheduling:01", "scheduling:-1", "kitchen:1", "patients:1 "]
+    "after", ["scheduling", "scheduling:00", "scheduling:01", "scheduling:-1", "kitchen:1", "patients:1 "]
 )
 async def test_a_position_is_read_strictly(front: Front, patient: UUID, after: str) -> None:
     document = is_problem(await front.post(patient, params={"after": after}), 422, "invalid_request")
