@@ -36,7 +36,7 @@ static: setup
 	.venv/bin/lint-imports --verbose
 
 test: static ## everything at reduced counts, on real servers; what CI runs
-	$(PY) -m pytest -m "not soak and not bench"
+	$(PY) -m tests.everything
 
 verify: setup ## each promise kept, broken or not run; WHAT=spine for one group
 	$(PY) -m tests.verify $(WHAT)

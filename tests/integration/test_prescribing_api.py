@@ -15,7 +15,7 @@ from ops.clinic import person_id
 from tests.support.houses import Houses, Staff, enrolment
 from tests.support.servers import Servers
 
-ROUNDS = 25
+ROUNDS = 200
 PRESCRIBER, NURSE = ("dr-order", "prescriber"), ("n-order", "nurse")
 CLERK, SUPERVISOR = ("c-order", "clerk"), ("s-order", "supervisor")
 KNOWN = {"after": "patients:3"}  # Enrolled, and both of the team assigned.
