@@ -31,6 +31,7 @@ LOOK_S = 10.0  # For one look at everything; the next one tells what this one co
 CLAIM_S = 9.0  # Longer than a lock is waited for, shorter than the group's session.
 STALLED_S = 20.0  # Records wait and nothing has moved: the longest stall that was seen to end was 6 s.
 STOP_STALLED_S = 30.0
+REJOIN_S = 20.0  # Twice a session: by then the group has shared out anew, with us or without.
 EX_SOFTWARE = 70
 
 StopProcess = Callable[[str], NoReturn]
@@ -116,6 +117,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self.claimed = False
         self.failures = 0
         self.moved_at = time.monotonic()
+        self.gave_up: tuple[float, set[TopicPartition]] | None = None  # Since when nothing was given in exchange.
 
     def health(self) -> Health:
         """As of now, without asking anybody."""
@@ -126,6 +128,8 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """The group is about to share out anew; nobody but this lock waits for the batch in flight."""
         async with self.busy:
             self.held = {}
+            if revoked:  # Nothing is given up at the first joining.
+                self.gave_up = time.monotonic(), revoked
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Claim what the group gave us, and read on from where the database says."""
@@ -144,7 +148,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         except Exception as error:  # aiokafka would only log it, and we would idle with nothing held.
             log.critical("claim_failed", work=self.work.name, **failure(error))
             self.stop("claim_failed")
-        self.held, self.claimed, self.moved_at = held, True, time.monotonic()
+        self.held, self.claimed, self.moved_at, self.gave_up = held, True, time.monotonic(), None
         log.info("partitions_claimed", work=self.work.name, partitions=len(held))
 
     async def check_within(self, held: Mapping[TopicPartition, Held]) -> None:
@@ -236,6 +240,7 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         consumer = self.consumer()
         async with self.busy:
             if not self.held:
+                await self.look_for_the_group()
                 self.moved_at = time.monotonic()  # A spare worker.
                 return
             if await self.stored() != self.held:  # A commit lost, a checkpoint set back, a newer owner.
@@ -257,6 +262,12 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
             self.stop("stalled")  # Alive, records wait, nothing moves.
         with suppress(KafkaError):  # A courtesy to lag tools, outside the lock: commit() repeats for ever.
             await consumer.commit(offsets)
+
+    async def look_for_the_group(self) -> None:
+        """A member that the group has forgotten, and that does not notice, would idle for ever, looking well."""
+        if self.gave_up and time.monotonic() - self.gave_up[0] > REJOIN_S:
+            await self.ends.ends(sorted(self.gave_up[1]))  # Raises while Kafka is away: then nobody can be asked.
+            self.stop("not_in_its_group")
 
     async def stored(self) -> dict[TopicPartition, Held]:
         """What the database holds of what we hold."""

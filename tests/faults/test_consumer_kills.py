@@ -67,8 +67,17 @@ async def test_a_worker_stopped_beyond_its_session_is_fenced_when_it_goes_on(
 ) -> None:
     moments = random.Random(SEED)
     await start(workers, "0", "1")
+
+    def claims() -> int:
+        return workers.log("0").count('"partitions_claimed"')
+
+    async def claimed_first() -> bool:
+        return claims() > 0
+
     async with loaded(house, SEED) as load:
         await reading_everywhere(house)
+        await soon(claimed_first)  # Or it would be stopped with nothing in hand to be fenced from.
+        before = claims()
         for _ in range(stops):
             await asyncio.sleep(moments.uniform(0.5, 1.5))
             stopped = await workers.signal("0", STOP)
@@ -81,9 +90,12 @@ async def test_a_worker_stopped_beyond_its_session_is_fenced_when_it_goes_on(
 
     async def claimed_anew() -> bool:
         """It ended and was brought back, or the group told it in time."""
-        return workers.log("0").count('"partitions_claimed"') > stops
+        return claims() >= before + stops
 
-    await soon(claimed_anew)
+    try:
+        await soon(claimed_anew)
+    finally:
+        print(workers.log("0")[-3_000:])
 
 
 async def has_cut(proxy: Cutting, number: int) -> bool:
