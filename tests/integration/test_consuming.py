@@ -1,7 +1,9 @@
 """The loop on a real Kafka: claiming, recovering, and ending when it is not the owner any more."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -241,6 +243,36 @@ async def test_a_hole_in_the_offsets_is_believed_when_it_is_seen_twice(house: Re
     assert await handed_on(assignment, 12, 13) == []
     assert consumer.sought == [10]
     assert await handed_on(assignment, 12, 13) == [12, 13]
+
+
+class Asked:
+    """Kafka, as far as it answers when it is asked for the ends."""
+
+    def __init__(self, away: bool) -> None:
+        self.away = away
+
+    async def ends(self, _: object) -> dict[TopicPartition, int]:
+        if self.away:
+            raise ConnectionResetError
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("given_up_s_ago", "kafka_away", "ends_with"),
+    [(60.0, False, ["not_in_its_group"]), (1.0, False, []), (None, False, []), (60.0, True, [])],
+    ids=["forgotten by its group", "the group is sharing out", "a spare worker", "Kafka is away"],
+)
+async def test_a_worker_that_gave_up_all_and_was_given_nothing_ends_once_kafka_answers(
+    house: Reading, given_up_s_ago: float | None, kafka_away: bool, ends_with: list[str]
+) -> None:
+    said: list[str] = []
+    consumer, asked = Position(0), Asked(kafka_away)
+    assignment = Assignment(house.counting(), "", "", asked, lambda: consumer, said.append)  # type: ignore[arg-type]
+    if given_up_s_ago is not None:
+        assignment.gave_up = time.monotonic() - given_up_s_ago, {TopicPartition("patients.events", 0)}
+    with suppress(ConnectionResetError):
+        await assignment.look()
+    assert said == ends_with
 
 
 async def test_back_off_never_ends_and_never_skips(house: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
